@@ -1,0 +1,59 @@
+"""Numba, with a cache folder named by a hash of this package's sources.
+
+Numba's own cache key covers the outer function's file only: a helper changed in another file would silently keep its
+old machine code. `NUMBA_DISABLE_JIT=1` runs every kernel as plain Python (debugger, coverage).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _source_hash() -> str:
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted([*package.glob("*.py"), *package.glob("core/*.py"), package / "jobs" / "rows.py"]):
+        if path.exists():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_dir() -> str:
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "gcn_env"
+    )
+    path = os.path.join(base, _source_hash())
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError:  # read-only home
+        path = os.path.join(tempfile.gettempdir(), f"gcn_env-{os.getuid()}", os.path.basename(path))
+        os.makedirs(path, exist_ok=True)
+    return path
+
+
+CACHE_DIR = _cache_dir()
+
+
+def kernel(parallel: bool = False, inline: str = "never") -> Callable[[F], F]:
+    """`numba.njit` with this package's cache, without fastmath, errors as in NumPy (no zero-division checks)."""
+
+    def wrap(func: F) -> F:
+        before = config.CACHE_DIR
+        config.CACHE_DIR = CACHE_DIR
+        try:
+            jitted: F = numba.njit(cache=True, parallel=parallel, error_model="numpy", inline=inline)(func)
+        finally:
+            config.CACHE_DIR = before
+        return jitted
+
+    return wrap

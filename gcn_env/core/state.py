@@ -1,0 +1,217 @@
+"""The state of a batch of environments: named tuples of arrays, one group a subject, leading axis B (environment).
+
+Everything that changes from step to step is here, the random streams included, so that a copy of these arrays is a
+snapshot. Units stand beside each field. B environments, J job places, Q slots, P pools, R regions, S job sources.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gcn_env.core.rng import N_STREAMS
+from gcn_env.ledger import COUNTS, FLOWS, TERMS
+
+Array = npt.NDArray[Any]
+
+FREE, PENDING, TRANSIT, QUEUED, RUNNING = 0, 1, 2, 3, 4  # Jobs.status
+N_HEADS = 3  # cooling heads per region: cold side, flow, rejection
+PRICE, CARBON, DRY, WET, DEW, HUMID = 0, 1, 2, 3, 4, 5  # columns of Signals.now and of the signal bank
+N_SIGNALS = 6
+LEADS_H = (1, 3, 6, 12, 24)  # forecast leads [h]
+
+
+class Clock(NamedTuple):
+    """Time and identity of each episode."""
+
+    step: Array  # int64 [B] control steps taken in this episode
+    year: Array  # int64 [B] row of the signal bank
+    start_h: Array  # float64 [B] hour of that year (UTC) at which the episode began
+    now_h: Array  # float64 [B] hour of that year now
+    episode: Array  # int64 [B] episodes finished since the last seeding
+    seed: Array  # uint64 [B] seed of the running episode
+    rng: Array  # uint64 [B, N_STREAMS]
+    illegal: Array  # int64 [B] illegal choices of the running step
+
+
+class Signals(NamedTuple):
+    """What the world outside is doing."""
+
+    now: Array  # float64 [B, R, N_SIGNALS]: USD/MWh, gCO2e/kWh, degC, degC, degC, kg/kg
+    ahead: Array  # float64 [B, R, len(LEADS_H), 3]: forecast price, carbon, dry bulb
+    noise_at: Array  # int64 [B] offset of this episode into the forecast-noise table
+
+
+class Sources(NamedTuple):
+    """Arrival processes."""
+
+    modulation: Array  # float64 [B, S] log-rate modulation, AR(1)
+    offset: Array  # float64 [B, S] hours into the trace window at which the episode began
+    cursor: Array  # int64 [B, S] next row of a replayed trace
+    leased: Array  # int32 [B, S, R] reference devices under lease (waiting or running) by origin
+
+
+class Jobs(NamedTuple):
+    """Jobs that have arrived and are not yet done. `live[b, :n_live[b]]` are the places in use."""
+
+    live: Array  # int32 [B, J] a permutation of the places; the first n_live are in use
+    n_live: Array  # int64 [B]
+    slot: Array  # int32 [B, Q] place of the job shown in each slot, -1 none
+    status: Array  # int8 [B, J]
+    kind: Array  # int8 [B, J] job class
+    source: Array  # int16 [B, J] arrival process
+    origin: Array  # int16 [B, J] region of the users
+    data_at: Array  # int16 [B, J] region where the input (or the last checkpoint) lies
+    pool: Array  # int16 [B, J] pool it is sent to, queued at or running on; -1 none
+    legal: Array  # uint32 [B, J] bit j: may run in jurisdiction j
+    trust: Array  # int8 [B, J] least trust level of a pool (0 public, 1 private, 2 TEE)
+    gang: Array  # int32 [B, J] devices of reference speed asked for
+    held: Array  # int32 [B, J] devices held on the pool
+    memory: Array  # float64 [B, J] GiB per device
+    work: Array  # float64 [B, J] h left at reference speed
+    total: Array  # float64 [B, J] h at reference speed when it arrived
+    unsaved: Array  # float64 [B, J] h of reference work since the last checkpoint
+    checkpoint: Array  # float64 [B, J] h of reference work between checkpoints
+    speed: Array  # float64 [B, J] reference hours of work per hour on the pool, before throttling
+    arrival: Array  # float64 [B, J] h of the year
+    deadline: Array  # float64 [B, J] h of the year
+    ready: Array  # float64 [B, J] h of the year at which its data has arrived (TRANSIT)
+    finish: Array  # float64 [B, J] h of the year at which it will end at this step's speed (RUNNING)
+    value: Array  # float64 [B, J] USD per hour late
+    slo: Array  # float64 [B, J] ms round trip plus service (inference); inf for others
+    data: Array  # float64 [B, J] GB to move before it can start elsewhere
+    comm: Array  # float64 [B, J] share of time bound by memory or communication
+    order: Array  # int64 [B, J] number of arrival in the episode (first come, first served)
+
+
+class Pools(NamedTuple):
+    """Devices by pool."""
+
+    healthy: Array  # int32 [B, P] devices in service
+    busy: Array  # int32 [B, P] devices held by running jobs
+    claimed: Array  # int32 [B, P] devices claimed by choices of this step not yet carried out (sequential view)
+    awake: Array  # float64 [B, P] devices not asleep
+    queued: Array  # float64 [B, P] device-hours waiting or on their way, at the pool's speed
+    running: Array  # float64 [B, P] device-hours left of running jobs, at the pool's speed
+    busy_h: Array  # float64 [B, P] device-hours run in the last step
+    load_h: Array  # float64 [B, P] power-weighted device-hours run in the last step (utilisation times hours)
+    kw: Array  # float64 [B, P] mean node power of the last step
+
+
+class Plants(NamedTuple):
+    """Thermal zones, cooling plants and their actuators, one zone and one plant a region."""
+
+    node_kw: Array  # float64 [B, R] mean node power of the step before fans and leakage
+    awake: Array  # float64 [B, R] share of the zone's nameplate power that is not asleep
+    command: Array  # float64 [B, R, N_HEADS] commanded set-points, in the heads' physical units
+    actual: Array  # float64 [B, R, N_HEADS] where the actuators are
+    mass_c: Array  # float64 [B, R] degC IT mass
+    air_c: Array  # float64 [B, R] degC hot aisle / return air
+    inlet_c: Array  # float64 [B, R] degC mean server inlet
+    hot_c: Array  # float64 [B, R] degC hottest rack inlet
+    supply_c: Array  # float64 [B, R] degC supply air as delivered
+    loop_c: Array  # float64 [B, R] degC chilled water (b) or coolant (d); NaN-free where absent
+    chip_c: Array  # float64 [B, R] degC chip
+    fan: Array  # float64 [B, R] server fan flow, share of full speed, lagged
+    running: Array  # int8 [B, R] compressor runs
+    limit_gap: Array  # float64 [B, R] K between the limit and the hottest inlet or coolant (negative: above)
+    throttle: Array  # float64 [B, R] speed factor of the next step
+    air_need: Array  # float64 [B, R] server air flow over rated supply flow (aisle pressure in a real hall)
+    it_kw: Array  # float64 [B, R] mean of the last step
+    cool_kw: Array  # float64 [B, R] mean of the last step
+    grid_kw: Array  # float64 [B, R] mean of the last step
+    overhead: Array  # float64 [B, R] grid over node power, smoothed
+    peak_kw: Array  # float64 [B, R] highest step mean of the month so far
+    month: Array  # int64 [B, R] month of that peak
+    outage_h: Array  # float64 [B, R] hours of grid outage left
+
+
+class Ledger(NamedTuple):
+    """What the last step booked, and what the episode booked so far."""
+
+    terms: Array  # float64 [B, len(TERMS)] USD
+    flows: Array  # float64 [B, R, len(FLOWS)]
+    counts: Array  # float64 [B, len(COUNTS)]
+    terms_sum: Array  # float64 [B, len(TERMS)]
+    flows_sum: Array  # float64 [B, R, len(FLOWS)]
+    counts_sum: Array  # float64 [B, len(COUNTS)]
+
+
+class State(NamedTuple):
+    """All groups; kernels receive the groups, not this."""
+
+    clock: Clock
+    signals: Signals
+    sources: Sources
+    jobs: Jobs
+    pools: Pools
+    plants: Plants
+    ledger: Ledger
+
+
+_TYPES: dict[str, Any] = {
+    "step": np.int64, "year": np.int64, "episode": np.int64, "seed": np.uint64, "rng": np.uint64, "illegal": np.int64,
+    "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "live": np.int32, "n_live": np.int64,
+    "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
+    "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
+    "order": np.int64, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
+}  # fmt: skip
+
+
+def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: int, n_sources: int) -> State:
+    """Zeroed state for `n_envs` environments.
+
+    Args:
+        n_envs: B.
+        n_jobs: J, job places per environment.
+        n_slots: Q, job slots shown to the policy.
+        n_pools: P.
+        n_regions: R.
+        n_sources: S, arrival processes.
+    """
+    b, r = (n_envs,), (n_envs, n_regions)
+    shapes: dict[type[Any], dict[str, tuple[int, ...]]] = {
+        Clock: {"*": b, "rng": (*b, N_STREAMS)},
+        Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "noise_at": b},
+        Sources: {"*": (*b, n_sources), "leased": (*b, n_sources, n_regions)},
+        Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
+        Pools: {"*": (*b, n_pools)},
+        Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS)},
+        Ledger: {
+            "terms": (*b, len(TERMS)), "terms_sum": (*b, len(TERMS)),
+            "flows": (*r, len(FLOWS)), "flows_sum": (*r, len(FLOWS)),
+            "counts": (*b, len(COUNTS)), "counts_sum": (*b, len(COUNTS)),
+        },
+    }  # fmt: skip
+
+    def group(kind: type[Any]) -> Any:
+        sizes = shapes[kind]
+        arrays = []
+        for name in kind._fields:
+            dtype = _TYPES.get(name, np.float64)
+            if kind is Plants and name == "running":
+                dtype = np.int8
+            arrays.append(np.zeros(sizes.get(name) or sizes["*"], dtype))
+        return kind(*arrays)
+
+    return State(*(group(kind) for kind in shapes))
+
+
+def nbytes(state: State) -> int:
+    """Bytes held by the state."""
+    return sum(a.nbytes for g in state for a in g)
+
+
+def copy_into(target: State, source: State) -> None:
+    """Overwrite every array of `target` with the values of `source` (same sizes)."""
+    for to, of in zip(target, source, strict=True):
+        for a, c in zip(to, of, strict=True):
+            a[...] = c
+
+
+def copied(state: State) -> State:
+    """An independent copy."""
+    groups = [type(g)(*(a.copy() for a in g)) for g in state]
+    return State(*groups)

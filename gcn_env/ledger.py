@@ -1,0 +1,75 @@
+"""Every number that one control step books.
+
+`TERMS` are money: their sum is the cost of the step, and minus that sum over the scenario's reference cost is the
+reward. `FLOWS` are physical quantities per region. `COUNTS` are jobs, minutes and other tallies per environment.
+"""
+
+from __future__ import annotations
+
+from gcn_env.tables import Row, Table
+
+BIG = 1e12
+
+TERMS = Table(
+    "terms",
+    (
+        Row("energy", "USD", -BIG, BIG, "grid energy at the hourly price (negative prices pay)"),
+        Row("demand", "USD", 0, BIG, "rise of a region's 15-minute peak of the month, at its demand charge"),
+        Row("carbon", "USD", 0, BIG, "life-cycle emissions of grid energy at the carbon price"),
+        Row("water", "USD", 0, BIG, "make-up water of towers and wet stages"),
+        Row("egress", "USD", 0, BIG, "data moved between regions at the source's egress price"),
+        Row("late", "USD", 0, BIG, "hours past the deadline at each job's value of time"),
+        Row("slo", "USD", 0, BIG, "credits for inference that waits or is served too far from its users"),
+        Row("restart", "USD", 0, BIG, "device-hours of work lost to failures, trips and moves, at the device price"),
+        Row("thermal", "USD", 0, BIG, "kelvin-hours of inlet or coolant above the limit"),
+        Row("wear", "USD", 0, BIG, "compressor starts and travel of set-points and fans"),
+        Row("dropped", "USD", 0, BIG, "jobs refused because the dispatcher's memory is full, at their full value"),
+        Row("settlement", "USD", 0, BIG, "at the horizon: what unfinished work will still cost, and its lateness"),
+    ),
+)
+
+FLOWS = Table(
+    "flows",
+    (
+        Row("it", "kWh", 0, BIG, "IT energy: nodes, server fans and leakage"),
+        Row("server_fans", "kWh", 0, BIG, "server fans, part of `it`"),
+        Row("leakage", "kWh", -BIG, BIG, "leakage above the reference chip temperature, part of `it`"),
+        Row("idle", "kWh", 0, BIG, "energy of devices that run nothing (idle, asleep, waking), part of `it`"),
+        Row("air_fans", "kWh", 0, BIG, "air-handler fans"),
+        Row("compressors", "kWh", 0, BIG, "chillers and direct-expansion compressors"),
+        Row("pumps", "kWh", 0, BIG, "chilled-water, condenser, coolant and wet-stage pumps"),
+        Row("rejection", "kWh", 0, BIG, "tower and dry-cooler fans"),
+        Row("ups_loss", "kWh", 0, BIG, "UPS losses"),
+        Row("pdu_loss", "kWh", 0, BIG, "PDU and transformer losses"),
+        Row("misc", "kWh", 0, BIG, "lighting and house load"),
+        Row("grid", "kWh", 0, BIG, "energy drawn from the grid"),
+        Row("heat_rejected", "kWh", -BIG, BIG, "heat that left the site through plant, outside air or envelope"),
+        Row("heat_stored", "kWh", -BIG, BIG, "rise of heat held in IT mass, room air and loops"),
+        Row("water", "L", 0, BIG, "make-up water"),
+        Row("carbon", "kgCO2e", 0, BIG, "life-cycle emissions of grid energy"),
+        Row("excursion", "K h", 0, BIG, "kelvin-hours above the thermal limit"),
+        Row("throttled", "h", 0, BIG, "hours in which chips were throttled"),
+        Row("busy", "device h", 0, BIG, "device-hours that ran jobs"),
+        Row("starts", "1", 0, BIG, "compressor starts"),
+    ),
+)
+
+COUNTS = Table(
+    "counts",
+    (
+        Row("arrived", "jobs", 0, BIG, "jobs that arrived"),
+        Row("completed", "jobs", 0, BIG, "jobs that finished"),
+        Row("late", "jobs", 0, BIG, "jobs that finished after their deadline"),
+        Row("killed", "jobs", 0, BIG, "job runs ended by a failure or outage; the job is pending again"),
+        Row("dropped", "jobs", 0, BIG, "jobs refused because the dispatcher's memory is full"),
+        Row("illegal", "choices", 0, BIG, "choices outside the mask, taken as 'leave as it is'"),
+        Row("placed", "jobs", 0, BIG, "placements made"),
+        Row("wait", "job h", 0, BIG, "hours jobs spent pending, travelling or queued"),
+        Row("late_hours", "job h", 0, BIG, "job-hours past deadlines"),
+        Row("slo_miss", "lease h", 0, BIG, "lease-hours that waited or exceeded their latency objective"),
+        Row("lease", "lease h", 0, BIG, "lease-hours asked for"),
+        Row("moved", "GB", 0, BIG, "data moved between regions"),
+        Row("work", "device h", 0, BIG, "reference device-hours of work done and kept or not"),
+        Row("lost_work", "device h", 0, BIG, "reference device-hours of work lost to kills"),
+    ),
+)
