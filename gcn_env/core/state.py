@@ -115,7 +115,7 @@ class Plants(NamedTuple):
     loop_c: Array  # float64 [B, R] degC chilled water (b) or coolant (d); NaN-free where absent
     chip_c: Array  # float64 [B, R] degC chip
     fan: Array  # float64 [B, R] server fan flow, share of full speed, lagged
-    running: Array  # int8 [B, R] compressor runs
+    compressor: Array  # int8 [B, R] compressors running
     limit_gap: Array  # float64 [B, R] K between the limit and the hottest inlet or coolant (negative: above)
     throttle: Array  # float64 [B, R] speed factor of the next step
     air_need: Array  # float64 [B, R] server air flow over rated supply flow (aisle pressure in a real hall)
@@ -156,7 +156,7 @@ _TYPES: dict[str, Any] = {
     "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "live": np.int32, "n_live": np.int64,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
-    "order": np.int64, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
+    "order": np.int64, "compressor": np.int8, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
 }  # fmt: skip
 
 
@@ -191,8 +191,6 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
         arrays = []
         for name in kind._fields:
             dtype = _TYPES.get(name, np.float64)
-            if kind is Plants and name == "running":
-                dtype = np.int8
             arrays.append(np.zeros(sizes.get(name) or sizes["*"], dtype))
         return kind(*arrays)
 
