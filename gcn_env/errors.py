@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line that names the value, what is allowed, the nearest name and the remedy."""
+"""Errors that a user can mend: one line with the value, what is allowed, the nearest name, the remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A wrong value from a command line, a scenario or a folder. Command lines print it and exit with code 2."""
+    """A wrong value from a command line, scenario or folder; command lines print it and exit with code 2."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
