@@ -12,8 +12,8 @@ import numpy as np
 
 from gcn_env.core.jit import kernel
 
-ARRIVALS, FAILURES, EPISODE = 0, 1, 2
-N_STREAMS = 3
+ARRIVALS, LEASING, FAILURES, EPISODE = 0, 1, 2, 3
+N_STREAMS = 4
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)

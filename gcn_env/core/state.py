@@ -21,6 +21,7 @@ N_HEADS = 3  # cooling heads per region: cold side, flow, rejection
 PRICE, CARBON, DRY, WET, DEW, HUMID = 0, 1, 2, 3, 4, 5  # columns of Signals.now and of the signal bank
 N_SIGNALS = 6
 LEADS_H = (1, 3, 6, 12, 24)  # forecast leads [h]
+OUTLOOK_H = 72  # h of price and carbon outlook that marginal costs are averaged over
 
 
 class Clock(NamedTuple):
@@ -42,6 +43,8 @@ class Signals(NamedTuple):
     now: Array  # float64 [B, R, N_SIGNALS]: USD/MWh, gCO2e/kWh, degC, degC, degC, kg/kg
     ahead: Array  # float64 [B, R, len(LEADS_H), 3]: forecast price, carbon, dry bulb
     noise_at: Array  # int64 [B] offset of this episode into the forecast-noise table
+    price_sum: Array  # float64 [B, R, OUTLOOK_H + 1] running sum of the hourly price outlook, USD/kWh h
+    carbon_sum: Array  # float64 [B, R, OUTLOOK_H + 1] the same for carbon, kgCO2e/kWh h
 
 
 class Sources(NamedTuple):
@@ -77,13 +80,15 @@ class Jobs(NamedTuple):
     speed: Array  # float64 [B, J] reference hours of work per hour on the pool, before throttling
     arrival: Array  # float64 [B, J] h of the year
     deadline: Array  # float64 [B, J] h of the year
-    ready: Array  # float64 [B, J] h of the year at which its data has arrived (TRANSIT)
+    ready: Array  # float64 [B, J] h of the year at which its data arrives (TRANSIT), it queued (QUEUED), it started
     finish: Array  # float64 [B, J] h of the year at which it will end at this step's speed (RUNNING)
     value: Array  # float64 [B, J] USD per hour late
     slo: Array  # float64 [B, J] ms round trip plus service (inference); inf for others
     data: Array  # float64 [B, J] GB to move before it can start elsewhere
     comm: Array  # float64 [B, J] share of time bound by memory or communication
     order: Array  # int64 [B, J] number of arrival in the episode (first come, first served)
+    urgency: Array  # float64 [B, J] h of slack if started now at reference speed (PENDING); decides who gets a slot
+    event: Array  # int32 [B, J] scratch of one step: places whose data arrives or whose work ends in it
 
 
 class Pools(NamedTuple):
@@ -92,6 +97,7 @@ class Pools(NamedTuple):
     healthy: Array  # int32 [B, P] devices in service
     busy: Array  # int32 [B, P] devices held by running jobs
     claimed: Array  # int32 [B, P] devices claimed by choices of this step not yet carried out (sequential view)
+    waiting: Array  # int32 [B, P] jobs in the pool's own queue
     awake: Array  # float64 [B, P] devices not asleep
     queued: Array  # float64 [B, P] device-hours waiting or on their way, at the pool's speed
     running: Array  # float64 [B, P] device-hours left of running jobs, at the pool's speed
@@ -156,7 +162,7 @@ _TYPES: dict[str, Any] = {
     "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "live": np.int32, "n_live": np.int64,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
-    "order": np.int64, "compressor": np.int8, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
+    "order": np.int64, "compressor": np.int8, "event": np.int32, "waiting": np.int32, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
 }  # fmt: skip
 
 
@@ -174,7 +180,8 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
     b, r = (n_envs,), (n_envs, n_regions)
     shapes: dict[type[Any], dict[str, tuple[int, ...]]] = {
         Clock: {"*": b, "rng": (*b, N_STREAMS)},
-        Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "noise_at": b},
+        Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "noise_at": b,
+                  "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1)},
         Sources: {"*": (*b, n_sources), "leased": (*b, n_sources, n_regions)},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
         Pools: {"*": (*b, n_pools)},

@@ -1,0 +1,71 @@
+"""The grid connection and the bill of a step: energy, peak, carbon, water, heat above limits, wear."""
+
+from __future__ import annotations
+
+from gcn_env.core.jit import kernel
+from gcn_env.core.params import INFERENCE
+from gcn_env.core.state import CARBON, PRICE
+from gcn_env.ledger import FLOWS, TERMS
+
+F = FLOWS.ix
+T = TERMS.ix
+_MONTH_END_DAY = (31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
+
+
+@kernel()
+def month_of(hour, hours_in_year):
+    """Month 0..11 of an hour of the year."""
+    day = int(hour // 24) - (1 if hours_in_year > 8760 and hour >= 1440.0 else 0)
+    month = 0
+    for end in _MONTH_END_DAY:
+        if day >= end:
+            month += 1
+    return month
+
+
+@kernel()
+def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger):
+    """Phase: add up what came from the grid and price it (E56: energy plus the month's highest 15-minute mean)."""
+    flows, terms, now, hours = ledger.flows, ledger.terms, signals.now, bank.hours
+    for b in range(lo, hi):
+        month = month_of(clock.now_h[b], hours[clock.year[b]])
+        for r in range(flows.shape[1]):
+            f = flows[b, r]
+            cooling = f[F.air_fans] + f[F.compressors] + f[F.pumps] + f[F.rejection]
+            kwh = f[F.it] + cooling + f[F.ups_loss] + f[F.pdu_loss] + f[F.misc]
+            kw = kwh / dt
+            f[F.grid] = kwh
+            f[F.carbon] = kwh * now[b, r, CARBON] / 1000.0
+            plants.grid_kw[b, r] = kw
+            if month != plants.month[b, r]:
+                plants.month[b, r] = month
+                plants.peak_kw[b, r] = money.base_peak_kw[r]
+            rise = kw - plants.peak_kw[b, r]
+            if rise > 0.0:
+                plants.peak_kw[b, r] = kw
+                terms[b, T.demand] += rise * money.demand_usd[r]
+            terms[b, T.energy] += kwh * now[b, r, PRICE] / 1000.0
+            terms[b, T.carbon] += f[F.carbon] * money.carbon_usd
+            terms[b, T.water] += f[F.water] * money.water_usd[r]
+            terms[b, T.thermal] += f[F.excursion] * geo.design_kw[r] * money.thermal_usd
+            terms[b, T.wear] += f[F.starts] * money.start_usd
+
+
+@kernel()
+def settle(b, now, jobs, fleet, money, ledger):
+    """At the horizon: unfinished work costs its energy at reference prices on a mean pool, and its expected lateness."""
+    for i in range(jobs.n_live[b]):
+        j = jobs.live[b, i]
+        kind, work, gang = jobs.kind[b, j], jobs.work[b, j], jobs.gang[b, j]
+        usd, n, speed = 0.0, 0.0, 0.0
+        for p in range(fleet.region.shape[0]):
+            if fleet.speed[kind, p] > 0.0:
+                s = fleet.speed[kind, p]
+                kw = fleet.idle_kw[p] + (fleet.peak_kw[p] - fleet.idle_kw[p]) * fleet.load[kind, p]
+                usd += gang * work / s * kw * money.outlook_usd[fleet.region[p]]
+                speed += s
+                n += 1.0
+        ledger.terms[b, T.settlement] += usd / n
+        if kind != INFERENCE:
+            late = now + work * n / speed - max(now, jobs.deadline[b, j])
+            ledger.terms[b, T.settlement] += max(0.0, late) * jobs.value[b, j]

@@ -1,0 +1,127 @@
+"""Constants of a compiled world: named tuples of arrays and floats, shared by all environments of a batch.
+
+K job classes, S job sources, P pools, R regions, N rows of job tables. Human units were turned into these once, in
+`gcn_env.scenario.compile`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gcn_env.core.state import Array
+
+TRAINING, BATCH, INFERENCE, HPC = 0, 1, 2, 3
+CLASSES = ("training", "batch", "inference", "hpc")
+PROCESS, REPLAY, LEASES = 0, 1, 2  # Work.mode
+SPLITS = ("train", "validation", "test")
+
+
+class Timing(NamedTuple):
+    """Steps and sizes of loops."""
+
+    dt_h: float  # h per control step
+    horizon: int  # control steps per episode
+    n_plant: int  # plant sub-steps per control step
+    n_zone: int  # zone sub-steps per plant sub-step
+
+
+class Fleet(NamedTuple):
+    """Pools of devices."""
+
+    region: Array  # int64 [P]
+    devices: Array  # int64 [P]
+    node: Array  # int64 [P] devices per node
+    idle_kw: Array  # float64 [P] per device, its share of the host included
+    peak_kw: Array  # float64 [P]
+    asleep_kw: Array  # float64 [P]
+    reserve: Array  # float64 [P] share of idle devices kept awake
+    wake_h: Array  # float64 [P] h at idle power to wake a device
+    speed: Array  # float64 [K, P] reference hours of work per hour; 0 = cannot run it
+    load: Array  # float64 [K, P] share of idle-to-peak power that the class draws
+    memory: Array  # float64 [P] GiB per device
+    trust: Array  # int64 [P] 0 public, 1 private, 2 TEE
+    service_ms: Array  # float64 [P] service time of one inference request
+    device_usd: Array  # float64 [P] USD per device-hour of lost work
+    fail: Array  # float64 [P] failures per node and hour
+    repair_h: Array  # float64 [P] mean h to repair a node
+
+
+class Geo(NamedTuple):
+    """Regions, law and the network between them."""
+
+    jurisdiction: Array  # int64 [R] bit number
+    utc_offset_h: Array  # float64 [R] standard time
+    rtt_ms: Array  # float64 [R, R]
+    gbit_s: Array  # float64 [R, R] rate of one transfer
+    egress_usd: Array  # float64 [R, R] USD per GB from row to column
+    outage: Array  # float64 [R] outages per hour
+    outage_h: Array  # float64 [R] mean h
+    design_kw: Array  # float64 [R] nameplate node power of the region's pools
+
+
+class Money(NamedTuple):
+    """Prices and weights."""
+
+    demand_usd: Array  # float64 [R] USD per kW of the month's peak
+    base_peak_kw: Array  # float64 [R] peak assumed reached at the start of a month
+    water_usd: Array  # float64 [R] USD per litre
+    carbon_usd: float  # USD per kgCO2e
+    thermal_usd: float  # USD per K h above the limit and kW of design IT power
+    start_usd: float  # USD per compressor start
+    travel_usd: float  # USD for a set-point moved across its whole range
+    drop_h: float  # hours of lateness charged for a refused job
+    reference_usd: float  # USD per step; reward = -cost / reference
+    outlook_usd: Array  # float64 [R] USD per kWh of node power: reference price for settling unfinished work
+
+
+class Work(NamedTuple):
+    """Job sources and the tables they take their jobs from."""
+
+    kind: Array  # int64 [S] class
+    mode: Array  # int64 [S] PROCESS, REPLAY, LEASES
+    first: Array  # int64 [3, S] first table row by split
+    rows: Array  # int64 [3, S] number of rows by split
+    window_h: Array  # float64 [3, S] length of a replayed window
+    rate: Array  # float64 [S] batches per hour (PROCESS), copies per row (REPLAY), reference devices (LEASES)
+    hours: Array  # float64 [S, 24] daily profile, mean 1
+    days: Array  # float64 [S, 7] weekly profile, Monday first, mean 1
+    sigma: Array  # float64 [S] s.d. of the log modulation
+    phi: Array  # float64 [S] its hourly autocorrelation
+    single: Array  # float64 [S] probability that a batch is one job
+    alpha: Array  # float64 [S] Pareto exponent of larger batches
+    batch_max: Array  # int64 [S]
+    origin: Array  # float64 [S, R] cumulative share of origins
+    local: Array  # int64 [S] 1: profiles follow the origin's clock, 0: UTC
+    slack_min: Array  # float64 [S] least slack, in multiples of the work
+    slack_mean: Array  # float64 [S] mean of the exponential slack on top, same unit
+    slack_h: Array  # float64 [S] h added to every deadline
+    value: Array  # float64 [S] USD per device-hour late (inference: per device-hour out of objective)
+    slo_ms: Array  # float64 [S] latency objective; inf if none
+    restricted: Array  # float64 [S] share of jobs bound to `home`
+    home: Array  # int64 [S, R] jurisdictions (bit mask) where a restricted job of that origin may run
+    anywhere: Array  # int64 [S, R] the same for unrestricted jobs
+    trust: Array  # int64 [S]
+    fit_gang: Array  # int64 [S, R, 2] largest gang that a legal pool holds (unrestricted, restricted)
+    fit_memory: Array  # float64 [S, R, 2] memory of that pool
+    series: Array  # float64 [M] traffic relative to its mean (LEASES from a trace)
+    series_first: Array  # int64 [3, S]
+    series_rows: Array  # int64 [3, S] 0: synthetic traffic
+    series_h: Array  # float64 [S] h per entry
+    arrival_h: Array  # float64 [N]
+    gang: Array  # int32 [N]
+    work_h: Array  # float64 [N]
+    memory_gib: Array  # float32 [N]
+    data_gb: Array  # float32 [N]
+    checkpoint_h: Array  # float32 [N]
+    comm: Array  # float32 [N]
+
+
+class Bank(NamedTuple):
+    """Hourly signals and how they are forecast."""
+
+    values: Array  # float32 [Y, H, R, 6]
+    hours: Array  # int64 [Y]
+    weekday: Array  # int64 [Y] weekday of 1 January, Monday 0
+    sd: Array  # float64 [R, leads, 3] standard deviation of forecast errors; NaN-free
+    persistence: int  # 1: the forecast is the value a day before its target
+    noise: Array  # float32 [n] unit-variance AR(1)

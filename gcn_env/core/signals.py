@@ -1,0 +1,73 @@
+"""What the world outside does: prices, carbon and weather of the hour, their forecasts, and the outlook made of both."""
+
+from __future__ import annotations
+
+import math
+
+from gcn_env.core.jit import kernel
+from gcn_env.core.state import CARBON, DRY, HUMID, LEADS_H, OUTLOOK_H, PRICE
+
+_N_LEADS = len(LEADS_H)
+
+
+@kernel()
+def _forecast(b, year, hour, clock, signals, bank):
+    values, sd, noise, ahead = bank.values, bank.sd, bank.noise, signals.ahead
+    last, n = values.shape[1] - 1, noise.shape[0]
+    for k in range(_N_LEADS):
+        target = hour + LEADS_H[k]
+        source = max(0, target - 24) if bank.persistence == 1 else min(target, last)
+        for r in range(ahead.shape[1]):
+            for v in range(3):
+                at = (signals.noise_at[b] + target + 1877 * r + 613 * v) % n
+                ahead[b, r, k, v] = values[year, source, r, v] + sd[r, k, v] * noise[at]
+
+
+@kernel()
+def _outlook(b, r, column, scale, signals, out):
+    """Running sum of the hourly outlook: now, lines between the leads up to a day, then the same day again."""
+    now, ahead = signals.now, signals.ahead
+    out[b, r, 0] = 0.0
+    left, left_at, k = now[b, r, column], 0, 0
+    for h in range(OUTLOOK_H):
+        if h < 24:
+            if h >= LEADS_H[k]:
+                left, left_at, k = ahead[b, r, k, column], LEADS_H[k], k + 1
+            right = ahead[b, r, k, column]
+            value = left + (right - left) * (h - left_at) / (LEADS_H[k] - left_at)
+            out[b, r, h + 1] = out[b, r, h] + value * scale
+        else:
+            out[b, r, h + 1] = out[b, r, h] + (out[b, r, h - 23] - out[b, r, h - 24])
+
+
+@kernel()
+def look_out(lo, hi, fresh, clock, signals, bank):
+    """Phase: read the bank at `now_h` (prices of the hour, weather between hours) and refresh forecasts each hour."""
+    now, values, now_h, years = signals.now, bank.values, clock.now_h, clock.year
+    last = values.shape[1] - 1
+    for b in range(lo, hi):
+        year, t = years[b], now_h[b]
+        hour = min(int(t), last)
+        following = min(hour + 1, last)
+        f = t - math.floor(t)
+        for r in range(now.shape[1]):
+            now[b, r, PRICE] = values[year, hour, r, PRICE]
+            now[b, r, CARBON] = values[year, hour, r, CARBON]
+            for v in range(DRY, HUMID + 1):
+                now[b, r, v] = (1.0 - f) * values[year, hour, r, v] + f * values[year, following, r, v]
+        if fresh or f < 1e-9:
+            _forecast(b, year, hour, clock, signals, bank)
+            for r in range(now.shape[1]):
+                _outlook(b, r, PRICE, 1e-3, signals, signals.price_sum)
+                _outlook(b, r, CARBON, 1e-3, signals, signals.carbon_sum)
+
+
+@kernel()
+def outlook_mean(b, r, start_h, hours, sums):
+    """Mean of an outlook over [start_h, start_h + hours], cut at its end."""
+    a = min(start_h, OUTLOOK_H - 1.0)
+    e = min(max(a + hours, a + 0.25), float(OUTLOOK_H))
+    i, k = int(a), min(int(e), OUTLOOK_H - 1)
+    low = sums[b, r, i] + (a - i) * (sums[b, r, i + 1] - sums[b, r, i])
+    high = sums[b, r, k] + (e - k) * (sums[b, r, k + 1] - sums[b, r, k])
+    return (high - low) / (e - a)

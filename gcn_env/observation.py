@@ -1,0 +1,157 @@
+"""What a policy sees: one table of columns per kind of entity.
+
+Every column is finite, clipped to its bounds and scaled to a magnitude of a few units; `unit` names the scaling.
+`asinh(x)` keeps sign and small values and compresses large ones. A plant operator's view only: no hidden state (IT mass
+temperature, plant efficiencies), and of the future only forecasts with the scenario's error.
+"""
+
+from __future__ import annotations
+
+from gcn_env.core.state import LEADS_H
+from gcn_env.tables import Row, Table
+
+JOBS = Table(
+    "jobs",
+    (
+        Row("present", "0/1", 0, 1, "the slot holds a job"),
+        Row("training", "0/1", 0, 1, "class: gang of accelerators"),
+        Row("batch", "0/1", 0, 1, "class: batch, rendering, analytics"),
+        Row("inference", "0/1", 0, 1, "class: lease of inference replicas"),
+        Row("hpc", "0/1", 0, 1, "class: gang of CPU nodes"),
+        Row("gang", "log2/8", 0, 2, "devices of reference speed asked for"),
+        Row("work", "asinh(h)/4", 0, 3, "hours left at reference speed"),
+        Row("slack", "asinh(h)/4", -3, 3, "deadline minus now minus work; 0 for leases"),
+        Row("waited", "asinh(h)/4", 0, 3, "hours since it arrived"),
+        Row("value", "asinh(USD/h)/4", 0, 4, "cost of an hour late or out of objective"),
+        Row("data", "asinh(GB)/8", 0, 3, "data to move before it can start elsewhere"),
+        Row("checkpoint", "1/(1+h)", 0, 1, "how often it saves its work; 0 never"),
+        Row("comm", "share", 0, 1, "time bound by memory or communication"),
+        Row("memory", "GiB/80", 0, 16, "per device"),
+        Row("slo", "100 ms / slo", 0, 20, "tightness of the latency objective; 0 none"),
+        Row("trust", "level/2", 0, 1, "least trust of a pool"),
+        Row("choices", "share", 0, 1, "share of pools where it may run"),
+        Row("hour_sin", "1", -1, 1, "local time of day of its users"),
+        Row("hour_cos", "1", -1, 1, "local time of day of its users"),
+    ),
+)
+
+POOLS = Table(
+    "pools",
+    (
+        Row("free", "share", 0, 1, "healthy devices that are idle and not claimed"),
+        Row("busy", "share", 0, 1, "devices that run jobs"),
+        Row("failed", "share", 0, 1, "devices out of service"),
+        Row("claimed", "share", 0, 1, "devices claimed earlier in this step (sequential view)"),
+        Row("queued", "asinh(h)/4", 0, 4, "device-hours waiting or travelling here, per device"),
+        Row("running", "asinh(h)/4", 0, 4, "device-hours left of running jobs, per device"),
+        Row("devices", "log2/8", 0, 3, "size of the pool"),
+        Row("idle", "asinh(kW)", 0, 4, "power of an idle device"),
+        Row("peak", "asinh(kW)", 0, 4, "power of a device at full load"),
+        Row("training", "asinh", 0, 6, "speed for training; 0 cannot"),
+        Row("batch", "asinh", 0, 6, "speed for batch; 0 cannot"),
+        Row("inference", "asinh", 0, 6, "speed for inference; 0 cannot"),
+        Row("hpc", "asinh", 0, 6, "speed for HPC; 0 cannot"),
+        Row("memory", "GiB/80", 0, 16, "per device"),
+        Row("trust", "level/2", 0, 1, "0 public, 1 private, 2 trusted execution"),
+        Row("price", "asinh(USD/MWh / 50)", -5, 5, "all-in price of a kWh of node power now: energy, carbon, overhead"),
+        Row("outlook", "asinh(USD/MWh / 50)", -5, 5, "the same, mean of the next day"),
+        Row("overhead", "1", 0, 3, "grid over node power, minus 1"),
+        Row("throttle", "1", 0, 1, "speed factor for heat"),
+        Row("dead", "0/1", 0, 1, "the region has no power"),
+        Row("current_region", "0/1", 0, 1, "belongs to the region being decided (sequential view)"),
+    ),
+)
+
+_SIGNALS = (("price", "asinh(USD/MWh / 50)", -7.0, 7.0), ("carbon", "gCO2e/kWh / 500", 0.0, 5.0), ("dry", "degC/30", -3.0, 3.0))
+
+REGIONS = Table(
+    "regions",
+    (
+        *(Row(f"plant_{k}", "0/1", 0, 1, f"plant archetype {k}") for k in "abcdefg"),
+        *(Row(f"{n}_now", u, lo, hi, f"{n} of this hour") for n, u, lo, hi in _SIGNALS),
+        *(Row(f"{n}_{h}h", u, lo, hi, f"{n} forecast {h} h ahead") for h in LEADS_H for n, u, lo, hi in _SIGNALS),
+        Row("wet", "degC/30", -3, 3, "wet bulb"),
+        Row("dew", "degC/30", -3, 3, "dew point"),
+        Row("hour_sin", "1", -1, 1, "local time of day"),
+        Row("hour_cos", "1", -1, 1, "local time of day"),
+        Row("design", "log2(kW)/8", 0, 4, "nameplate node power"),
+        Row("load", "share", 0, 2, "node power over nameplate"),
+        Row("awake", "share", 0, 1.5, "nameplate power that is not asleep"),
+        Row("cooling", "share", 0, 3, "cooling power over IT power"),
+        Row("overhead", "1", 0, 3, "grid over node power, minus 1, smoothed"),
+        Row("grid", "share", 0, 4, "grid power over nameplate"),
+        Row("peak", "share", 0, 4, "the month's peak over nameplate"),
+        Row("month_left", "share", 0, 1, "of the month"),
+        Row("demand_price", "USD/kW / 20", 0, 10, "demand charge"),
+        Row("cold_command", "share", 0, 1, "cold-side set-point within its range"),
+        Row("flow_command", "share", 0, 1, "flow set-point within its range"),
+        Row("reject_command", "share", 0, 1, "rejection set-point within its range"),
+        Row("cold_actual", "share", -1, 2, "where the cold-side actuator is"),
+        Row("flow_actual", "share", -1, 2, "where the flow actuator is"),
+        Row("reject_actual", "share", -1, 2, "where the rejection actuator is"),
+        Row("inlet", "(degC-24)/10", -8, 12, "mean server inlet"),
+        Row("hottest", "(degC-24)/10", -8, 12, "hottest rack inlet"),
+        Row("supply", "(degC-24)/10", -8, 12, "supply air as delivered"),
+        Row("return", "(degC-24)/10", -8, 12, "return air"),
+        Row("loop", "(degC-24)/10", -8, 12, "chilled water or coolant"),
+        Row("chip", "(degC-60)/20", -8, 8, "chip temperature"),
+        Row("margin", "K/5", -8, 8, "limit minus hottest inlet or coolant"),
+        Row("air_need", "share", 0, 3, "server air flow over rated supply flow"),
+        Row("server_fan", "share", 0, 1, "server fan speed"),
+        Row("compressors", "n/4", 0, 2, "compressors running"),
+        Row("throttle", "1", 0, 1, "speed factor for heat"),
+        Row("outage", "asinh(h)", 0, 6, "hours of outage left"),
+        Row("is_current", "0/1", 0, 1, "the region whose head is being decided (sequential view)"),
+    ),
+)
+
+PAIRS = Table(
+    "pairs",
+    (
+        Row("legal", "0/1", 0, 1, "the job may run there; all other columns are 0 if not"),
+        Row("fits", "0/1", 0, 1, "enough devices are free now"),
+        Row("share", "share", 0, 1, "devices it would hold"),
+        Row("speed", "log2/4", -2, 2, "speed of the hardware for this class"),
+        Row("run", "asinh(h)/4", 0, 3, "run time there"),
+        Row("wait", "asinh(h)/4", 0, 4, "expected wait in the pool's queue"),
+        Row("transfer", "asinh(h)/4", 0, 3, "time to bring the data"),
+        Row("slack", "asinh(h)/4", -3, 3, "deadline minus expected finish; 0 for leases"),
+        Row("latency", "1", 0, 8, "round trip plus service over the objective; 0 without one"),
+        Row("rtt", "ms/100", 0, 10, "round trip to its users"),
+        Row("energy", "asinh(kWh)", 0, 20, "grid energy it would use"),
+        Row("energy_usd", "asinh(USD)", -16, 16, "at the outlook's prices"),
+        Row("carbon_usd", "asinh(USD)", 0, 16, "at the outlook's carbon and the carbon price"),
+        Row("demand_usd", "asinh(USD)", 0, 16, "rise of the month's peak"),
+        Row("egress_usd", "asinh(USD)", 0, 16, "data moved"),
+        Row("late_usd", "asinh(USD)", 0, 16, "expected lateness"),
+        Row("slo_usd", "asinh(USD)", 0, 16, "credits for latency and waiting"),
+        Row("cost", "asinh(USD)", -16, 16, "all of it, if sent now"),
+        Row("cost_best", "asinh(USD)", -16, 16, "all of it, if sent at the best forecast hour within a day"),
+        Row("regret", "share", 0, 5, "cost above the cheapest legal pool, over that pool's cost"),
+        Row("patience", "share", -1, 1, "what sending at the best hour would save, over the cost now"),
+        Row("best_lead", "h/24", 0, 1, "how far ahead that hour is"),
+    ),
+)
+
+GLOBALS = Table(
+    "globals",
+    (
+        Row("elapsed", "share", 0, 1, "of the episode"),
+        Row("hour_sin", "1", -1, 1, "UTC time of day"),
+        Row("hour_cos", "1", -1, 1, "UTC time of day"),
+        Row("week_sin", "1", -1, 1, "day of week"),
+        Row("week_cos", "1", -1, 1, "day of week"),
+        Row("year_sin", "1", -1, 1, "day of year"),
+        Row("year_cos", "1", -1, 1, "day of year"),
+        Row("pending", "asinh(jobs)/4", 0, 3, "jobs waiting for a decision"),
+        Row("hidden", "asinh(jobs)/4", 0, 3, "pending jobs that have no slot"),
+        Row("live", "share", 0, 1, "job places in use"),
+        Row("busy", "share", 0, 1, "devices of the fleet that run jobs"),
+        Row("queued", "asinh(h)/4", 0, 4, "device-hours waiting in pools, per device"),
+        Row("carbon_price", "USD/t / 100", 0, 20, "carbon price"),
+        Row("scale", "asinh(USD)", 0, 16, "reference cost of a step"),
+    ),
+)
+
+HEADS = ("placement", "cold", "flow", "reject")
+TABLES = (JOBS, POOLS, REGIONS, PAIRS, GLOBALS)
