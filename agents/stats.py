@@ -85,8 +85,8 @@ def interval(
 
     Args:
         values: `[n]`.
-        seed: of the resampling; equal seeds and sizes give equal resamples, hence paired intervals across
-        policies. statistic: reduces the last axis; default the interquartile mean.
+        seed: of the resampling; equal seeds and sizes give equal resamples for every policy.
+        statistic: reduces the last axis; default the interquartile mean.
         strata: labels `[n]` (training seeds, scenarios), or one stratum.
         level: coverage.
         resamples: bootstrap size.

@@ -1,0 +1,69 @@
+"""Key figures against sums worked out by hand."""
+
+import numpy as np
+import pytest
+
+from gcn_env.ledger import COUNTS, FLOWS, TERMS
+from gcn_env.metrics import HEADLINE, KPIS, MORE_IS_BETTER, kpis
+
+
+def ledger(flows=None, counts=None, terms=None, regions=2):
+    t, f, c = np.zeros(len(TERMS)), np.zeros((regions, len(FLOWS))), np.zeros(len(COUNTS))
+    for k, v in (terms or {}).items():
+        t[TERMS.index(k)] = v
+    for k, v in (flows or {}).items():
+        f[:, FLOWS.index(k)] = v
+    for k, v in (counts or {}).items():
+        c[COUNTS.index(k)] = v
+    return t, f, c
+
+
+def test_by_hand():
+    out = kpis(
+        *ledger(
+            flows={
+                "it": [800, 200], "grid": [1000, 300], "server_fans": [50, 0], "leakage": [-50, 0], "idle":
+                [100, 100], "air_fans": 1, "compressors": 2, "pumps": 3, "rejection": 4, "water": [1500, 500],
+                "carbon": [400, 100], "excursion": [0.5, 0], "throttled": [1, 2],
+            },
+            counts={
+                "completed": 8, "late": 2, "arrived": 10, "wait": 5, "lease": 4, "slo_miss": 1, "work": 60,
+                "lost_work": 10, "moved": 2500,
+            },
+            terms={"energy": 90.0, "late": 10.0},
+        )
+    )  # fmt: skip
+    got = dict(zip(KPIS.names, out, strict=True))
+    want = {
+        "total_usd": 100, "usd_energy": 90, "usd_late": 10, "usd_per_device_hour": 2, "energy_mwh": 1.3,
+        "it_mwh": 1, "cooling_mwh": 0.02, "pue": 1.3, "tue": 1.3, "wue_l_per_kwh": 2, "cue_kg_per_kwh": 0.5,
+        "carbon_t": 0.5, "water_m3": 2, "completed": 8, "late_share": 0.25, "slo_miss_share": 0.25,
+        "wait_h_per_job": 0.5, "excursion_kh": 0.5, "throttled_h": 3, "idle_share": 0.2, "moved_tb": 2.5,
+        "killed": 0,
+    }  # fmt: skip
+    assert {k: got[k] for k in want} == pytest.approx(want)
+
+
+def test_nothing_happened_is_finite_and_neutral():
+    out = dict(zip(KPIS.names, kpis(*ledger()), strict=True))
+    assert np.isfinite(list(out.values())).all()
+    assert out["pue"] == out["tue"] == 1.0
+    assert all(v == 0 for k, v in out.items() if k not in ("pue", "tue"))
+
+
+def test_leading_axes_and_term_sum():
+    rng = np.random.default_rng(0)
+    t, f, c = (
+        rng.random((3, 4, len(TERMS))),
+        rng.random((3, 4, 5, len(FLOWS))),
+        rng.random((3, 4, len(COUNTS))),
+    )
+    out = kpis(t, f, c)
+    assert out.shape == (3, 4, len(KPIS))
+    parts = [KPIS.index(f"usd_{n}") for n in TERMS.names]
+    np.testing.assert_allclose(out[..., KPIS.index("total_usd")], out[..., parts].sum(-1), rtol=1e-12)
+    np.testing.assert_array_equal(out[1, 2], kpis(t[1, 2], f[1, 2], c[1, 2]))
+
+
+def test_names_in_use_are_declared():
+    assert set(HEADLINE) | MORE_IS_BETTER <= set(KPIS.names)
