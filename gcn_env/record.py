@@ -30,7 +30,9 @@ REGION = Table(
         Row("set_cold", "head unit", -1e3, 1e3, "commanded cold-side set-point"),
         Row("set_flow", "head unit", -1e3, 1e3, "commanded flow"),
         Row("set_rejection", "head unit", -1e3, 1e3, "commanded heat-rejection set-point"),
-        Row("queue", "device h", 0, 1e9, "work waiting at the pools or on its way to them, at the pools' speed"),
+        Row(
+            "queue", "device h", 0, 1e9, "work waiting at the pools or on its way there, at the pools' speed"
+        ),
         Row("it", "kW", 0, 1e9, "IT power"),
         Row("cooling", "kW", 0, 1e9, "cooling power"),
         Row("grid", "kW", 0, 1e9, "power drawn from the grid"),
@@ -112,8 +114,8 @@ class Recorder:
         self._steps[rows] += 1
 
     def finish(self) -> Record:
-        """The record; buckets without a step (an episode cut short) are NaN in the means and 0 in the
-        sums.""" with np.errstate(invalid="ignore"):
+        """The record; buckets without a step (an episode cut short) are NaN means and zero sums."""
+        with np.errstate(invalid="ignore"):
             regions = self._regions / self._seen[:, :, None, None]
             fleet = self._fleet / self._seen[:, :, None]
         return Record(regions.astype(np.float32), fleet.astype(np.float32), self._usd, self._bucket_h)
