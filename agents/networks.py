@@ -1,0 +1,237 @@
+"""One network for every fleet: encoders per entity, a score per (job, pool), cooling logits, a value.
+
+No parameter depends on how many job slots Q, pools P or regions R there are: entities share their encoders,
+know of each other through means over entities (Zaheer et al., "Deep Sets", NeurIPS 2017), and a pair's score
+is a small network of its own columns plus what its job and its pool add to the pre-activation. So weights
+move to another fleet as they are, and permuting jobs, pools or regions permutes the outputs. Parameters
+depend on the column tables and on the number of cooling levels L only.
+
+Shapes: N observations, Q slots, P pools, R regions, M jobs with a choice, L levels, W width, X pair width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+N_COOLING = 3  # cooling heads per region: cold side, flow, rejection
+ILLEGAL = -1e8  # logit of what the mask forbids: finite, so that gradients and 0 x log 0 stay finite
+ENTITIES = ("jobs", "pools", "regions", "pairs", "globals")
+
+Observation = Mapping[str, Tensor]
+
+
+class Joint(NamedTuple):
+    """What the network says of the joint view; illegal choices have the logit `ILLEGAL`."""
+
+    rows: Tensor  # int64 [M] slot `q` of observation `n` as n Q + q, ascending: the slots that have a choice
+    env: Tensor  # int64 [M] the observation n of each row
+    placement: Tensor  # [M, P+1] logits; 0 leave, p = pool p-1
+    cooling: Tensor  # [N, 3R, L] logits, in head order
+    value: Tensor  # [N]
+
+
+class Columns(nn.Module):
+    """A linear layer on observed columns, standardised by statistics that are set once and then stay.
+
+    The statistics are folded into the weight (a small matrix) instead of being applied to the input (a large
+    one).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(columns, width)
+        self.register_buffer("mean", torch.zeros(columns))
+        self.register_buffer("scale", torch.ones(columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`linear((x - mean) * scale)`."""
+        weight = self.linear.weight * self.scale
+        return functional.linear(x, weight, self.linear.bias - weight @ self.mean)
+
+    def standardise(self, x: Tensor) -> None:
+        """Take mean and scale from a sample `[..., columns]`.
+
+        A column that hardly moves is not blown up (deviation of at least 0.1), and none is squeezed by more
+        than 10.
+        """
+        if x.numel():
+            flat = x.reshape(-1, x.shape[-1])
+            self.mean.copy_(flat.mean(0))
+            self.scale.copy_(1.0 / flat.std(0, correction=0).clamp(0.1, 10.0))
+
+
+class EntityNetwork(nn.Module):
+    """Encoders, context, pair scores, cooling logits and value.
+
+    Args:
+        columns: number of columns of each of `ENTITIES`.
+        levels: L, choices of a cooling head.
+        width: W, width of entity embeddings and of the context.
+        pair_width: X, width of the hidden layer of the pair score.
+        current: column of `regions` that marks the region being decided (sequential view).
+    """
+
+    def __init__(
+        self, columns: Mapping[str, int], levels: int, width: int = 48, pair_width: int = 32, current: int = 0
+    ) -> None:
+        super().__init__()
+        self.levels, self.width, self.current = levels, width, current
+        self.jobs = Columns(columns["jobs"], width)
+        self.pools = Columns(columns["pools"], width)
+        self.regions = Columns(columns["regions"], width)
+        self.globals = Columns(columns["globals"], width)
+        self.pairs = Columns(columns["pairs"], pair_width)
+        self.means = nn.ModuleDict(
+            {k: nn.Linear(width, width, bias=False) for k in ("jobs", "pools", "regions")}
+        )
+        self.pair_job = nn.Linear(width, pair_width, bias=False)
+        self.pair_pool = nn.Linear(width, pair_width, bias=False)
+        self.pair_context = nn.Linear(width, pair_width, bias=False)
+        self.pair_score = nn.Linear(
+            pair_width, 1, bias=False
+        )  # a bias would shift all pools: `leave` has one
+        self.leave_job = nn.Linear(width, pair_width)
+        self.leave_context = nn.Linear(width, pair_width, bias=False)
+        self.leave_pairs = nn.Linear(pair_width, pair_width, bias=False)
+        self.leave_score = nn.Linear(pair_width, 1)
+        self.cool_region = nn.Linear(width, width)
+        self.cool_context = nn.Linear(width, width, bias=False)
+        self.cool_score = nn.Linear(width, N_COOLING * levels)
+        self.value_hidden = nn.Linear(width, width)
+        self.value_out = nn.Linear(width, 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Orthogonal weights; small ones where choices are scored, so that a new policy is nearly uniform."""
+        small = {self.pair_score: 0.1, self.leave_score: 0.1, self.cool_score: 0.01, self.value_out: 1.0}
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.orthogonal_(module.weight, gain=small.get(module, 2.0**0.5))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def joint(self, obs: Observation, dense: bool = False) -> Joint:
+        """Logits and value of the joint view.
+
+        Args:
+            obs: jobs `[N, Q, Fj]`, pools `[N, P, Fp]`, regions `[N, R, Fr]`, pairs `[N, Q, P, Fx]`, globals
+                `[N, Fg]`, mask `[N, Q (P+1) + 3 R L]`.
+            dense: compute every slot, also those without a choice (static shapes, for export). By default
+                they are left out: most slots are empty most of the time, and pairs are most of the
+                arithmetic.
+        """
+        n, q = obs["jobs"].shape[:2]
+        p, r = obs["pools"].shape[1], obs["regions"].shape[1]
+        legal = obs["mask"] > 0.5
+        placing = legal[:, : q * (p + 1)].reshape(n * q, p + 1)
+        cooling = legal[:, q * (p + 1) :].reshape(n, r * N_COOLING, self.levels)
+        real = placing[:, 1:].any(1)
+        rows = torch.arange(n * q, device=real.device) if dense else real.nonzero().squeeze(1)
+        env = torch.div(rows, q, rounding_mode="floor")
+        weight = real.index_select(0, rows).float()
+        jobs, pools, regions, context = self._embed(
+            obs, obs["jobs"].flatten(0, 1).index_select(0, rows), env, weight
+        )
+        pairs = obs["pairs"].flatten(0, 1).index_select(0, rows)
+        allowed = placing.index_select(0, rows)
+        scores = self._scores(pairs, jobs, pools, context, env, allowed)
+        cool = self._cooling(regions, context.unsqueeze(1)).view(n, r * N_COOLING, self.levels)
+        return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), self._value(context))
+
+    def sequential(self, obs: Observation) -> tuple[Tensor, Tensor]:
+        """Scores `[N, A]` of the choices of the head being decided (illegal: `ILLEGAL`) and value `[N]`.
+
+        Args:
+            obs: jobs `[N, 1, Fj]`, pairs `[N, 1, P, Fx]`, pools, regions, globals as in `joint`, mask `[N,
+                A]`, head `[N, 4]` one-hot (placement, cold side, flow, rejection); A = max(P + 1, L).
+        """
+        n, p = obs["pools"].shape[:2]
+        legal = obs["mask"] > 0.5
+        head = obs["head"]
+        env = (head[:, 0] > 0.5).nonzero().squeeze(1)
+        job_rows = obs["jobs"][:, 0].index_select(0, env)
+        jobs, pools, regions, context = self._embed(obs, job_rows, env, torch.ones_like(job_rows[:, 0]))
+        allowed = legal[:, : p + 1].index_select(0, env)
+        scores = self._scores(obs["pairs"][:, 0].index_select(0, env), jobs, pools, context, env, allowed)
+        place = context.new_zeros(n, p + 1).index_add(0, env, scores)
+        marked = obs["regions"][..., self.current : self.current + 1]  # [N, R, 1]; all zero while placing
+        cool = self._cooling((regions * marked).sum(1), context).view(n, N_COOLING, self.levels)
+        cool = (cool * head[:, 1:, None]).sum(1)
+        width = legal.shape[1]
+        both = functional.pad(place, (0, width - p - 1)) + functional.pad(cool, (0, width - self.levels))
+        return both.masked_fill(~legal, ILLEGAL), self._value(context)
+
+    def _embed(
+        self, obs: Observation, job_rows: Tensor, env: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Embeddings of jobs `[M, W]`, pools `[N, P, W]`, regions `[N, R, W]`, and the context `[N, W]`."""
+        jobs = torch.relu(self.jobs(job_rows))
+        pools = torch.relu(self.pools(obs["pools"]))
+        regions = torch.relu(self.regions(obs["regions"]))
+        n = pools.shape[0]
+        count = weight.new_zeros(n).index_add(0, env, weight).clamp(min=1.0)
+        mean_job = jobs.new_zeros(n, self.width).index_add(
+            0, env, jobs * weight.unsqueeze(1)
+        ) / count.unsqueeze(1)
+        context = (
+            self.globals(obs["globals"])
+            + self.means["jobs"](mean_job)
+            + self.means["pools"](pools.mean(1))
+            + self.means["regions"](regions.mean(1))
+        )
+        return jobs, pools, regions, torch.relu(context)
+
+    def _scores(
+        self, pairs: Tensor, jobs: Tensor, pools: Tensor, context: Tensor, env: Tensor, allowed: Tensor
+    ) -> Tensor:
+        """Placement logits `[M, P+1]` of the jobs in observations `env`."""
+        by_pool = self.pair_pool(pools) + self.pair_context(context).unsqueeze(1)  # [N, P, X]
+        hidden = torch.relu(
+            self.pairs(pairs) + self.pair_job(jobs).unsqueeze(1) + by_pool.index_select(0, env)
+        )
+        score = self.pair_score(hidden).squeeze(-1)
+        legal = allowed[:, 1:].to(hidden.dtype)
+        seen = torch.einsum("mp,mpx->mx", legal, hidden) / legal.sum(1, keepdim=True).clamp(min=1.0)
+        by_env = self.leave_context(context).index_select(0, env)
+        leave = self.leave_score(torch.relu(self.leave_job(jobs) + by_env + self.leave_pairs(seen)))
+        return torch.cat([leave, score], 1).masked_fill(~allowed, ILLEGAL)
+
+    def _cooling(self, region: Tensor, context: Tensor) -> Tensor:
+        """Cooling logits `[..., 3 L]` of region embeddings `[..., W]`."""
+        return self.cool_score(torch.relu(self.cool_region(region) + self.cool_context(context)))
+
+    def _value(self, context: Tensor) -> Tensor:
+        return self.value_out(torch.relu(self.value_hidden(context))).squeeze(1)
+
+    @torch.no_grad()
+    def standardise(self, obs: Observation) -> None:
+        """Set every encoder's column statistics from a sample of joint or sequential observations.
+
+        Rows of jobs and pairs that offer no choice are padding and do not count.
+        """
+        q, p = obs["jobs"].shape[1], obs["pools"].shape[1]
+        placing = obs["mask"][:, : q * (p + 1)].reshape(-1, q, p + 1) > 0.5
+        real = placing[..., 1:].any(-1) & placing.any(-1)
+        if "head" in obs:
+            real = obs["head"][:, :1] > 0.5
+        self.jobs.standardise(obs["jobs"][real])
+        self.pairs.standardise(obs["pairs"][real].flatten(0, 1))
+        for name in ("pools", "regions", "globals"):
+            getattr(self, name).standardise(obs[name])
+
+    def rescale_value(self, gain: float, shift: float) -> None:
+        """Make the value `gain * value + shift`, exactly, so that what was learned survives a change of scale.
+
+        van Hasselt et al., "Learning values across many orders of magnitude", NeurIPS 2016.
+        """
+        with torch.no_grad():
+            self.value_out.weight.mul_(gain)
+            self.value_out.bias.mul_(gain).add_(shift)

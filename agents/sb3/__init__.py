@@ -1,0 +1,1 @@
+"""Stable-Baselines3 over `gcn_env.sim.Sim`: only what the library lacks."""

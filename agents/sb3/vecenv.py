@@ -1,0 +1,236 @@
+"""A `Sim` as Stable-Baselines3's `VecEnv`: no Python object per environment, one copy of each observation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from agents.sb3.scaling import RewardScale
+from gcn_env.metrics import KPIS, kpis
+
+Array = npt.NDArray[Any]
+Observation = dict[str, Array]
+
+
+class SimLike(Protocol):
+    """What is used of `gcn_env.sim.Sim`; probe environments of the tests offer the same."""
+
+    world: Any
+    n_envs: int
+    view: str
+    obs: Observation
+    final_obs: Observation
+    reward: npt.NDArray[np.float64]
+    done: npt.NDArray[np.bool_]
+    closed: npt.NDArray[np.bool_]
+    state: Any
+    last_terms_sum: Array
+    last_flows_sum: Array
+    last_counts_sum: Array
+
+    def reset(self, seeds: Array) -> Any:
+        """Start every environment from its seed."""
+
+    def step(self, actions: Array) -> None:
+        """Advance every environment by one decision."""
+
+    def snapshot(self) -> Any:
+        """Everything that `restore` needs."""
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot."""
+
+
+class Books:
+    """Ledger sums over all environments since the last `take`: what TensorBoard shows of a rollout."""
+
+    def __init__(self, sim: SimLike) -> None:
+        self._sim = sim
+        self.restart()
+
+    def _open(self) -> list[Array]:
+        """Sums of the running episodes over environments: terms, flows `[R, ...]`, counts."""
+        ledger = self._sim.state.ledger
+        return [ledger.terms_sum.sum(0), ledger.flows_sum.sum(0), ledger.counts_sum.sum(0)]
+
+    def restart(self) -> None:
+        """Count from here."""
+        self.sums = [-a for a in self._open()]
+        self.steps = 0
+
+    def step(self, done: npt.NDArray[np.bool_], closed: npt.NDArray[np.bool_]) -> None:
+        """Count one vector step; finished episodes have left the running sums and are added here."""
+        self.steps += int(closed.sum())
+        if done.any():
+            sim = self._sim
+            self.sums[0] = self.sums[0] + sim.last_terms_sum[done].sum(0)
+            self.sums[1] = self.sums[1] + sim.last_flows_sum[done].sum(0)
+            self.sums[2] = self.sums[2] + sim.last_counts_sum[done].sum(0)
+
+    def take(self) -> tuple[int, Array, Array, Array]:
+        """Control steps, USD per term, flows `[R, ...]` and counts booked since the last call."""
+        sums = [a + b for a, b in zip(self.sums, self._open(), strict=True)]
+        steps = self.steps
+        self.restart()
+        return steps, sums[0], sums[1], sums[2]
+
+
+def named_kpis(terms: Array, flows: Array, counts: Array) -> dict[str, float]:
+    """`gcn_env.metrics.kpis` of one episode (or of a sum of them) by name, as plain floats."""
+    return dict(zip(KPIS.names, map(float, kpis(terms, flows, counts)), strict=True))
+
+
+def observation_space(obs: Observation) -> spaces.Dict:
+    """Boxes of the arrays' shapes, without the leading axis of environments."""
+    return spaces.Dict({k: spaces.Box(-np.inf, np.inf, v.shape[1:], np.float32) for k, v in obs.items()})
+
+
+def action_space(world: Any, view: str) -> spaces.Space[Any]:
+    """Joint: Q placement heads of P + 1 choices, then 3 R cooling heads of L; sequential: one of the larger size."""
+    if view == "sequential":
+        return spaces.Discrete(max(world.n_pools + 1, world.n_levels))
+    heads = [world.n_pools + 1] * world.n_slots + [world.n_levels] * (3 * world.n_regions)
+    return spaces.MultiDiscrete(np.array(heads))
+
+
+class SimVecEnv(VecEnv):
+    """Stable-Baselines3's vector environment over a simulator of B environments.
+
+    `reward` is the simulator's, or that on the learner's scale where a `RewardScale` is given; episode
+    figures in `infos` are always the simulator's. Infos carry `closed` in the sequential view, and at the end
+    of an episode `terminal_observation`, `episode` (r, l, t), `kpi` and `TimeLimit.truncated`.
+
+    Args:
+        sim: the simulator, with autoreset.
+        seed: environment i starts from seed `seed + i`.
+        scale: the learner's reward scale.
+    """
+
+    def __init__(self, sim: SimLike, seed: int = 0, scale: RewardScale | None = None) -> None:
+        self.sim, self.scale, self._seed = sim, scale, seed
+        self.sequential = sim.view == "sequential"
+        self._actions: Array = np.zeros(0, np.int64)
+        self._start = time.perf_counter()
+        self.episode_reward = np.zeros(sim.n_envs)
+        self.episode_steps = np.zeros(sim.n_envs, np.int64)
+        self.books = Books(sim)
+        super().__init__(sim.n_envs, observation_space(sim.obs), action_space(sim.world, sim.view))
+
+    def observe(self) -> Observation:
+        """A copy of the simulator's observation: it writes the next one into the same arrays."""
+        return {k: v.copy() for k, v in self.sim.obs.items()}
+
+    def reset(self) -> Observation:
+        """Start all environments; those without a seed of their own (`seed()`) start from `seed + i`."""
+        given = [self._seed + i if s is None else s for i, s in enumerate(self._seeds)]
+        self.sim.reset(np.asarray(given, np.uint64))
+        self._reset_seeds()
+        self._reset_options()
+        self.episode_reward[:] = 0.0
+        self.episode_steps[:] = 0
+        self.books.restart()
+        return self.observe()
+
+    def step_async(self, actions: Array) -> None:
+        """Keep the choices for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(
+        self,
+    ) -> tuple[Observation, npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """Take the step."""
+        sim = self.sim
+        sim.step(self._actions)
+        done, closed = sim.done.copy(), sim.closed
+        self.episode_reward += sim.reward
+        self.episode_steps += closed
+        self.books.step(done, closed)
+        if self.scale is None:
+            reward = sim.reward.astype(np.float32)
+        else:
+            self.scale.observe(sim.reward, closed, done)
+            reward = self.scale.scaled(sim.reward, closed)
+        infos: list[dict[str, Any]]
+        infos = (
+            [{"closed": c} for c in closed.tolist()]
+            if self.sequential
+            else [{} for _ in range(self.num_envs)]
+        )
+        for i in np.flatnonzero(done):
+            self._finish(int(i), infos[i])
+        return self.observe(), reward, done, infos
+
+    def _finish(self, i: int, info: dict[str, Any]) -> None:
+        """What is told of environment i's episode, which has just ended."""
+        sim = self.sim
+        # The horizon is no truncation to be bootstrapped over: the simulator's settlement has charged what
+        # unfinished work will still cost, so the value after it is zero.
+        info["TimeLimit.truncated"] = False
+        info["terminal_observation"] = {k: v[i].copy() for k, v in sim.final_obs.items()}
+        info["episode"] = {
+            "r": float(self.episode_reward[i]),
+            "l": int(self.episode_steps[i]),
+            "t": time.perf_counter() - self._start,
+        }
+        info["kpi"] = named_kpis(sim.last_terms_sum[i], sim.last_flows_sum[i], sim.last_counts_sum[i])
+        self.episode_reward[i] = 0.0
+        self.episode_steps[i] = 0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, the simulator included."""
+        return {
+            "sim": self.sim.snapshot(),
+            "episode_reward": self.episode_reward.copy(),
+            "episode_steps": self.episode_steps.copy(),
+            "books": [a.copy() for a in self.books.sums],
+            "book_steps": self.books.steps,
+            "scale": None if self.scale is None else self.scale.state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> Observation:
+        """The inverse of `state`; returns the observation to go on from."""
+        self.sim.restore(state["sim"])
+        self.episode_reward[:] = state["episode_reward"]
+        self.episode_steps[:] = state["episode_steps"]
+        self.books.sums = [np.array(a) for a in state["books"]]
+        self.books.steps = int(state["book_steps"])
+        if self.scale is not None:
+            self.scale.load(state["scale"])
+        return self.observe()
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """The simulator's attribute, once per environment (they share it); `render_mode` is None."""
+        value = None if attr_name == "render_mode" else getattr(self.sim, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Environments are rows of arrays and have no attributes of their own."""
+        raise NotImplementedError(
+            f"cannot set {attr_name!r}: environments are rows of one simulator's arrays"
+        )
+
+    def env_method(
+        self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
+    ) -> list[Any]:
+        """Environments are rows of arrays and have no methods of their own."""
+        raise NotImplementedError(
+            f"cannot call {method_name!r}: environments are rows of one simulator's arrays"
+        )
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
+        """Nothing is wrapped."""
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[Any]:
+        """Training environments are not drawn."""
+        return [None] * self.num_envs
