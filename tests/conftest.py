@@ -42,7 +42,7 @@ def root():
 
 @pytest.fixture(scope="session")
 def compiled_step():
-    """Compile the step, or load it from the cache: the first worker compiles, the second waits, then loads."""
+    """Compile the step, or load it from the cache: the first worker compiles, others wait, then load."""
     from filelock import FileLock
 
     import gcn_env

@@ -1,0 +1,60 @@
+"""Commands in the README are run, so that they stay true."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house.tools import succeeds
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+BLOCK = re.compile(r"<!-- (?P<name>[\w-]+) -->\n```(?:sh|bash|console)\n(?P<command>.*?)```", re.S)
+BLOCKS = {found["name"]: found["command"].strip() for found in BLOCK.finditer(README.read_text())}
+# Making a virtual environment and filling it is what the reader, and `.ci/run`, did to get here.
+SET_UP = re.compile(r"^python3 -m venv .*?(?=\.venv/bin/python)", re.S)
+
+
+def test_the_two_lines_are_there():
+    assert {"run-line", "test-line"} <= set(BLOCKS)
+    assert "\n" not in BLOCKS["run-line"]
+    assert "\n" not in BLOCKS["test-line"]
+    assert "tensorboard --logdir" in README.read_text()
+
+
+def test_every_shell_block_is_named():
+    """A block without a name is run by no test; `<!-- not-run: why -->` before it says that this is meant."""
+    text = README.read_text()
+    fenced = len(re.findall(r"^```(?:sh|bash|console)$", text, re.M))
+    excused = len(re.findall(r"<!-- not-run: .+? -->\n```(?:sh|bash|console)\n", text))
+    assert fenced == len(BLOCKS) + excused
+
+
+def test_ci_runs_the_test_line(root, tmp_path):
+    """`.ci/run` with a harmless README: it prints the line, runs it, and passes its failure on."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(root / ".ci" / "run", tmp_path / ".ci" / "run")
+    wrong = "```sh\necho wrong\n```\n"
+    readme = f"<!-- run-line -->\n{wrong}<!-- test-line -->\n```sh\n{{}}\n```\n{wrong}"
+    for command, status in (("echo right $((1 + 1))", 0), ("false && echo no", 1)):
+        (tmp_path / "README.md").write_text(readme.format(command))
+        done = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        assert f"+ {command}" in done.stdout
+        assert ("right 2" in done.stdout) == (status == 0)
+        assert "wrong" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "test-line"])
+def test_command_runs(root, tmp_path, name):
+    """In a folder of links, with this Python instead of `.venv`: outputs stay out of the checkout."""
+    if not all((root / script).exists() for script in re.findall(r"\b\w+\.py\b", BLOCKS[name])):
+        pytest.skip("the scripts it calls are not there yet")
+    for item in ("train.py", "evaluate.py", "configs", "gcn_env", "agents"):
+        (tmp_path / item).symlink_to(root / item)
+    command = SET_UP.sub("", BLOCKS[name]).replace(".venv/bin/python", f"'{sys.executable}'")
+    assert ".venv" not in command, "only .venv/bin/python can be replaced by the Python that runs the tests"
+    succeeds(["bash", "-euo", "pipefail", "-c", command], tmp_path, timeout_s=900)
