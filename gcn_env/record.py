@@ -72,7 +72,7 @@ class Record:
 
     def hours(self) -> npt.NDArray[np.float64]:
         """Hours from the start of the episode at the middle of each bucket, `[T]`."""
-        return (np.arange(self.regions.shape[1]) + 0.5) * self.bucket_h
+        return np.asarray((np.arange(self.regions.shape[1]) + 0.5) * self.bucket_h, np.float64)
 
 
 class Recorder:

@@ -1,0 +1,260 @@
+"""From key figures to what may be said: the best rule, paired differences, a verdict in words, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents import stats
+from agents.evaluation import Results
+from agents.stats import Estimate, Verdict
+from gcn_env.metrics import MORE_IS_BETTER
+
+COST = "total_usd"
+SIDE = (
+    "late_hours", "late_share", "slo_miss_share", "lost_device_h", "excursion_kh", "energy_mwh", "carbon_t",
+    "water_m3",
+)  # fmt: skip
+ENOUGH_EPISODES = 20  # decision of the project: a claim needs at least this many held-out episodes
+BOOTSTRAP_SEED = 20240
+
+
+@dataclass(frozen=True)
+class Line:
+    """One policy beside the reference (`None` where it is the reference itself).
+
+    Attributes:
+        policy: name.
+        learned: trained, not a rule.
+        cost: interquartile mean of the bill, USD per episode.
+        diff: paired difference of the bill to the reference, USD per episode.
+        percent: `diff` in per cent of the reference's interquartile mean.
+        improvement: probability that it costs less than the reference in the same episode.
+        verdict: what `diff` allows to say.
+        gap: share of the way from the reference to the clairvoyant bound, per cent; None without a bound.
+        side: other key figures: (interquartile mean, paired difference, verdict).
+    """
+
+    policy: str
+    learned: bool
+    cost: Estimate
+    diff: Estimate | None
+    percent: Estimate | None
+    improvement: Estimate | None
+    verdict: Verdict | None
+    gap: float | None
+    side: dict[str, tuple[float, Estimate, Verdict]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All lines, cheapest first, against `reference`: the cheapest rule, or policy if no rule ran."""
+
+    lines: tuple[Line, ...]
+    reference: str
+    episodes: int
+    bound: Estimate | None
+    sentences: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def line(self, policy: str) -> Line:
+        """The line of one policy."""
+        return next(x for x in self.lines if x.policy == policy)
+
+
+def compare(results: Results, notes: Iterable[str] = ()) -> Comparison:
+    """Everything a report says about costs.
+
+    The reference is chosen on the same episodes on which it is compared. That favours the reference a little,
+    which is the honest side to err on.
+
+    Args:
+        results: of `agents.evaluation.evaluate`.
+        notes: warnings of the caller, kept in front.
+    """
+    costs = dict(zip(results.policies, stats.iqm(results.kpi(COST)), strict=True))
+    rules = [p for p in results.policies if p not in results.learned]
+    reference = min(rules or results.policies, key=lambda p: (costs[p], p))
+    bound = None
+    if results.bound is not None:
+        bound = stats.interval(results.bound, seed=BOOTSTRAP_SEED)
+    lines = tuple(
+        _line(results, p, reference, bound) for p in sorted(results.policies, key=lambda p: (costs[p], p))
+    )
+    partial = Comparison(lines, reference, results.episodes, bound, (), ())
+    return Comparison(
+        lines,
+        reference,
+        results.episodes,
+        bound,
+        _sentences(partial),
+        (*notes, *_warnings(results, partial, bool(rules))),
+    )
+
+
+def _line(results: Results, policy: str, reference: str, bound: Estimate | None) -> Line:
+    mine, theirs = results.kpi(COST, policy), results.kpi(COST, reference)
+    cost = stats.interval(mine, seed=BOOTSTRAP_SEED)
+    learned = policy in results.learned
+    if policy == reference:
+        return Line(policy, learned, cost, None, None, None, None, None, {})
+    diff = stats.paired_difference(mine, theirs, seed=BOOTSTRAP_SEED)
+    scale = float(stats.iqm(theirs))
+    percent = None
+    if scale > 0:
+        percent = Estimate(*(100.0 * v / scale for v in (diff.value, diff.low, diff.high)))
+    gap = None
+    if bound is not None and scale > bound.value:
+        gap = 100.0 * (scale - cost.value) / (scale - bound.value)
+    side = {}
+    for name in SIDE:
+        a, b = results.kpi(name, policy), results.kpi(name, reference)
+        d = stats.paired_difference(a, b, seed=BOOTSTRAP_SEED, statistic=stats.mean)
+        sign = -1.0 if name in MORE_IS_BETTER else 1.0
+        side[name] = (
+            float(a.mean()),
+            d,
+            stats.verdict(sign * d.value, *sorted((sign * d.low, sign * d.high))),
+        )
+    return Line(
+        policy,
+        learned,
+        cost,
+        diff,
+        percent,
+        stats.paired_improvement(mine, theirs, seed=BOOTSTRAP_SEED),
+        stats.verdict(diff.value, diff.low, diff.high),
+        gap,
+        side,
+    )
+
+
+def _sentences(c: Comparison) -> tuple[str, ...]:
+    learned = [x for x in c.lines if x.learned and x.policy != c.reference]
+    rest = [x for x in c.lines if x.policy != c.reference]
+    if not rest:
+        only = c.line(c.reference)
+        return (f"**{c.reference}** was evaluated alone: {_money_ci(only.cost)} per episode.",)
+    out = [_about(c, x) for x in learned]
+    if not learned:
+        lead = "best rule" if not c.line(c.reference).learned else "cheapest policy"
+        out.append(
+            f"**{c.reference} is the {lead}**: {_money_ci(c.line(c.reference).cost)} per episode. "
+            f"No learned policy was evaluated{'' if lead == 'best rule' else ' against a rule'}."
+        )
+        out.append(_about(c, rest[0]))
+        far = rest[-1]
+        if len(rest) > 1 and far.percent is not None:
+            out.append(f"The dearest of {len(c.lines)}, {far.policy}, costs {far.percent.value:.1f} % more.")
+    if c.bound is not None:
+        out.append(f"No policy can cost less than {money(c.bound.value)} per episode (clairvoyant bound).")
+    return tuple(out)
+
+
+def _about(c: Comparison, x: Line) -> str:
+    assert x.diff is not None
+    assert x.improvement is not None
+    what = "the best rule" if not c.line(c.reference).learned else "the cheapest policy"
+    claim = {
+        "better": f"**{x.policy} is better than {what}, {c.reference}.**",
+        "worse": f"**{x.policy} is worse than {what}, {c.reference}.**",
+        "no difference": f"**{x.policy} and {what}, {c.reference}: no difference.**",
+    }[x.verdict or "no difference"]
+    by = f"{money(abs(x.diff.value))} {'less' if x.diff.value < 0 else 'more'} per episode"
+    interval = f"{money(x.diff.low, sign=True)} to {money(x.diff.high, sign=True)}"
+    if x.percent is not None:
+        by = f"{abs(x.percent.value):.1f} % {'less' if x.diff.value < 0 else 'more'}, {by}"
+        interval = f"{x.percent.low:+.1f} % to {x.percent.high:+.1f} %"
+    text = (
+        f"{claim} It costs {by} (95 % interval {interval}), and is the cheaper one in "
+        f"{100 * x.improvement.value:.0f} % of {c.episodes} paired episodes."
+    )
+    if x.gap is not None:
+        text += f" That is {x.gap:.0f} % of the way to the clairvoyant bound."
+    gains = [_side(n, x) for n in SIDE if x.side[n][2] == "better"]
+    prices = [_side(n, x) for n in SIDE if x.side[n][2] == "worse"]
+    if x.verdict != "worse" and not prices:
+        text += " None of lateness, latency, lost work, heat, energy, carbon and water is worse."
+    if prices:
+        text += f" {'At the price of' if x.verdict == 'better' else 'It also has'} {_list(prices)}."
+    if gains:
+        text += f" {'It also has' if x.verdict == 'better' else 'In return it has'} {_list(gains)}."
+    return text
+
+
+_WORDS = {  # (noun, unit, factor)
+    "late_hours": ("late job-hours", "", 1.0),
+    "late_share": ("late jobs", " % of those finished", 100.0),
+    "slo_miss_share": ("latency misses", " % of lease-hours", 100.0),
+    "lost_device_h": ("lost device-hours", "", 1.0),
+    "excursion_kh": ("heat above the limit", " K h", 1.0),
+    "energy_mwh": ("energy", " MWh", 1.0),
+    "carbon_t": ("carbon", " t", 1.0),
+    "water_m3": ("water", " m3", 1.0),
+}
+
+
+def _side(name: str, x: Line) -> str:
+    value, d, _ = x.side[name]
+    noun, unit, factor = _WORDS[name]
+    before = value - d.value
+    more = (
+        "more"
+        if d.value > 0
+        else "less"
+        if name not in ("late_hours", "late_share", "lost_device_h")
+        else "fewer"
+    )
+    by = f"{abs(d.value) / before:.1%} ".replace("%", " %") if before > 0 else ""
+    return f"{by}{more} {noun} ({number(factor * value)}{unit} against {number(factor * before)})"
+
+
+def number(x: float) -> str:
+    """Three significant digits below a thousand, whole numbers with separators above."""
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+
+
+def _list(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _warnings(results: Results, c: Comparison, has_rules: bool) -> tuple[str, ...]:
+    out = []
+    if results.interrupted:
+        left = f"; not evaluated: {', '.join(results.unfinished)}" if results.unfinished else ""
+        out.append(f"Interrupted: {results.episodes} of {results.asked} episodes are reported{left}.")
+    if results.episodes < ENOUGH_EPISODES:
+        out.append(
+            f"Only {results.episodes} episodes: intervals are too narrow below {ENOUGH_EPISODES}. "
+            "This is a look, not a claim."
+        )
+    if not has_rules:
+        out.append("No rule was evaluated, so nothing is said about rules. Add `rules` to --policies.")
+    shaky = [x.policy for x in c.lines if x.verdict == "no difference" and x.learned]
+    if shaky:
+        out.append(
+            f"The interval touches zero for {', '.join(shaky)}: more episodes may or may not settle it."
+        )
+    for name, words in (("illegal", "made illegal choices"), ("dropped", "had jobs refused")):
+        who = [p for p in results.policies if np.nansum(results.kpi(name, p)) > 0]
+        if who:
+            out.append(f"{', '.join(who)} {words}; see the key figures.")
+    broken = [p for p in results.policies if not np.isfinite(results.kpis[results.policies.index(p)]).all()]
+    if broken:
+        out.append(f"Key figures of {', '.join(broken)} hold values that are not finite.")
+    return tuple(out)
+
+
+def money(usd: float, *, sign: bool = False) -> str:
+    """Dollars with three to four digits: `1.234 MUSD`, `12.3 kUSD`, `123 USD`."""
+    form = "+" if sign else ""
+    for limit, unit, digits in ((1e6, "MUSD", 3), (1e3, "kUSD", 1)):
+        if abs(usd) >= limit:
+            return f"{usd / limit:{form}.{digits}f} {unit}"
+    return f"{usd:{form}.0f} USD"
+
+
+def _money_ci(e: Estimate) -> str:
+    return f"{money(e.value)} (95 % interval {money(e.low)} to {money(e.high)})"

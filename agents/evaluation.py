@@ -1,0 +1,213 @@
+"""Every policy through the same weeks: paired seeds, one batch per policy, key figures from the ledger.
+
+Episode e has seed `EVAL_SEED_BASE + seed + e` for every policy, whatever the number of policies or of
+environments in a batch. Training seeds are below `EVAL_SEED_BASE`, so the two never meet; weather, price and
+trace windows are kept apart by the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gcn_env.errors import UserError
+from gcn_env.metrics import KPIS, kpis
+from gcn_env.record import Record, Recorder
+
+EVAL_SEED_BASE = 1 << 62
+MAX_SEED = 1 << 61  # evaluation seeds stay within 63 bits
+BATCH = 32  # environments of one batch; more gain little per step and cost memory
+Progress = Callable[[str, float], None]  # policy, share of all environment steps done
+
+
+class Policy(Protocol):
+    """What Stable-Baselines3 calls a policy; `view` may be "joint" (assumed) or "sequential"."""
+
+    def predict(
+        self,
+        observation: dict[str, npt.NDArray[Any]],
+        state: Any = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[npt.NDArray[Any], Any]:
+        """Actions `[B, ...]` for observations with leading axis B, and the policy's next state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation measured.
+
+    Attributes:
+        policies: names, in the order asked for.
+        kpis: float64 `[policy, episode, len(KPIS)]`, units in `KPIS`.
+        seeds: uint64 `[episode]`.
+        start: float64 `[episode, 2]`: row of the signal bank, hour of that year (UTC) at which the episode
+        began. records: per policy, the hourly record of the first episodes.
+        region_names: R names.
+        asked: episodes asked for; fewer in `kpis` if the run was interrupted.
+        unfinished: policies asked for that are not in `policies`.
+        bound: USD per episode below which no policy can go, or None.
+        learned: names of the policies that were trained; the others are rules.
+    """
+
+    policies: tuple[str, ...]
+    kpis: npt.NDArray[np.float64]
+    seeds: npt.NDArray[np.uint64]
+    start: npt.NDArray[np.float64]
+    records: Mapping[str, Record]
+    region_names: tuple[str, ...]
+    asked: int
+    unfinished: tuple[str, ...] = ()
+    bound: npt.NDArray[np.float64] | None = None
+    learned: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes every policy in `policies` has finished."""
+        return int(self.kpis.shape[1])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether less was done than was asked."""
+        return self.episodes < self.asked or bool(self.unfinished)
+
+    def kpi(self, name: str, policy: str | None = None) -> npt.NDArray[np.float64]:
+        """One key figure, `[policy, episode]`, or `[episode]` of one policy."""
+        column = self.kpis[:, :, KPIS.index(name)]
+        return column if policy is None else column[self.policies.index(policy)]
+
+
+def episode_seeds(seed: int, episodes: int) -> npt.NDArray[np.uint64]:
+    """Seeds of evaluation episodes: `EVAL_SEED_BASE + seed + 0, 1, ...`.
+
+    Raises:
+        UserError: if the seed is out of range.
+    """
+    if not 0 <= seed < MAX_SEED:
+        raise UserError(f"seed {seed} is not in 0..2**61-1; choose a smaller one")
+    return np.arange(episodes, dtype=np.uint64) + np.uint64(EVAL_SEED_BASE + seed)
+
+
+def evaluate(
+    world: Any,
+    policies: Mapping[str, Policy],
+    episodes: int = 20,
+    seed: int = 0,
+    split: str = "test",
+    progress: Progress | None = None,
+    *,
+    keep: int = 1,
+    batch: int = BATCH,
+    learned: Iterable[str] = (),
+) -> Results:
+    """Run every policy through the same episodes.
+
+    Batches of episodes are the outer loop, policies the inner one, so that an interrupt (Ctrl-C) leaves whole
+    paired episodes: finished batches are kept for all policies; inside the first batch, the policies finished
+    so far.
+
+    Args:
+        world: what `gcn_env.load_world` returns.
+        policies: by the name used in reports.
+        episodes: paired episodes per policy.
+        seed: base of the episode seeds.
+        split: data window: "train", "validation" or "test".
+        progress: called with (policy, share done).
+        keep: episodes whose hourly record is kept.
+        batch: most environments in one batch; results do not depend on it.
+        learned: names of the policies that were trained.
+
+    Raises:
+        UserError: if there is nothing to evaluate.
+        KeyboardInterrupt: if nothing at all was finished.
+    """
+    if episodes < 1 or not policies:
+        raise UserError(f"nothing to evaluate: {len(policies)} policies x {episodes} episodes")
+    seeds, names = episode_seeds(seed, episodes), list(policies)
+    out = np.full((len(names), episodes, len(KPIS)), np.nan)
+    start = np.zeros((episodes, 2))
+    records: dict[str, Record] = {}
+    total, done, finished = len(names) * episodes, 0, 0
+    try:
+        for at in range(0, episodes, batch):
+            rows = slice(at, min(at + batch, episodes))
+            size = rows.stop - rows.start
+            for i, name in enumerate(names):
+
+                def tick(share: float, name: str = name, done: int = done, size: int = size) -> None:
+                    if progress is not None:
+                        progress(name, (done + share * size) / total)
+
+                run = _Run(world, policies[name], seeds[rows], split, keep if at == 0 else 0)
+                out[i, rows], start[rows], record = run(tick)
+                if record is not None:
+                    records[name] = record
+                done += size
+            finished = rows.stop
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        if not finished:  # inside the first batch: keep the policies that are through it
+            finished = min(batch, episodes)
+            names = names[: done // finished]
+    return Results(
+        policies=tuple(names),
+        kpis=out[: len(names), :finished],
+        seeds=seeds[:finished],
+        start=start[:finished],
+        records={n: r for n, r in records.items() if n in names},
+        region_names=tuple(world.region_names),
+        asked=episodes,
+        unfinished=tuple(n for n in policies if n not in names),
+        learned=frozenset(learned) & set(names),
+    )
+
+
+class _Run:
+    """One policy through one batch of episodes."""
+
+    def __init__(
+        self, world: Any, policy: Policy, seeds: npt.NDArray[np.uint64], split: str, keep: int
+    ) -> None:
+        from gcn_env.sim import Sim  # here, so that reports of stored results need no compiled kernels
+
+        view = getattr(policy, "view", "joint")
+        self.policy, self.size, self.horizon = policy, seeds.size, int(world.horizon)
+        self.sim = Sim(world, seeds.size, split=split, view=view, autoreset=False)
+        self.sim.reset(seeds)
+        clock = self.sim.state.clock
+        self.start = np.stack([clock.year.astype(np.float64), clock.start_h], axis=-1)
+        self.recorder: Recorder | None = None
+        if keep:
+            self.recorder = Recorder(
+                world.pool_region, world.n_regions, self.horizon, world.step_h, min(keep, self.size)
+            )
+
+    def __call__(
+        self, tick: Callable[[float], None]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Record | None]:
+        sim, memory = self.sim, None
+        begins = np.ones(self.size, np.bool_)
+        done = np.zeros(self.size, np.bool_)
+        out = np.empty((self.size, len(KPIS)))
+        while not done.all():
+            actions, memory = self.policy.predict(
+                sim.obs, state=memory, episode_start=begins, deterministic=True
+            )
+            sim.step(actions)
+            begins[:] = False
+            if self.recorder is not None:
+                self.recorder.add(sim.state, sim.closed & ~done)
+            ended = sim.done & ~done
+            if ended.any():
+                out[ended] = kpis(
+                    sim.last_terms_sum[ended], sim.last_flows_sum[ended], sim.last_counts_sum[ended]
+                )
+                done |= ended
+            tick(float(np.minimum(sim.state.clock.step, self.horizon).mean()) / self.horizon)
+        return out, self.start, None if self.recorder is None else self.recorder.finish()

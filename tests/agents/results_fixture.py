@@ -1,0 +1,64 @@
+"""Made-up results with known answers, for tests of statistics, figures and reports."""
+
+import numpy as np
+
+from agents.evaluation import Results, episode_seeds
+from gcn_env.ledger import COUNTS, FLOWS, TERMS
+from gcn_env.metrics import kpis
+from gcn_env.record import FLEET, REGION, Record
+
+POLICIES = {"cost-greedy+b1": 1.0, "least-loaded+b0": 1.3, "nearest+b1": 1.15, "ppo": 0.92}
+REGIONS = ("oregon", "virginia", "dublin", "singapore", "sao-paulo")
+
+
+def results(policies=POLICIES, episodes=20, learned=("ppo",), hours=168, noise=0.01, seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    n, r = len(policies), len(REGIONS)
+    scale = np.array(list(policies.values()))[:, None]
+    weeks = rng.lognormal(0.0, 0.15, episodes)[None, :] * scale * rng.normal(1.0, noise, (n, episodes))
+    terms = np.zeros((n, episodes, len(TERMS)))
+    for name, usd in (
+        ("energy", 40e3), ("demand", 9e3), ("carbon", 14e3), ("water", 700), ("egress", 2e3), ("late", 6e3),
+        ("slo", 3e3), ("restart", 800), ("wear", 150), ("settlement", 4e3),
+    ):  # fmt: skip
+        terms[..., TERMS.index(name)] = usd * weeks * rng.normal(1.0, 0.05, weeks.shape)
+    flows = np.zeros((n, episodes, r, len(FLOWS)))
+    for name, kwh in (
+        ("it", 200e3), ("server_fans", 8e3), ("idle", 60e3), ("compressors", 30e3), ("pumps", 5e3), ("grid",
+        260e3), ("carbon", 90e3), ("water", 200e3), ("excursion", 0.2),
+    ):  # fmt: skip
+        flows[..., FLOWS.index(name)] = kwh * weeks[..., None] * rng.lognormal(0, 0.1, r)
+    counts = np.zeros((n, episodes, len(COUNTS)))
+    for name, k in (
+        ("arrived", 1500), ("completed", 1450), ("late", 60), ("wait", 900), ("late_hours", 300),
+        ("slo_miss", 200), ("lease", 9000), ("work", 5e5), ("lost_work", 700), ("moved", 9e4),
+    ):  # fmt: skip
+        counts[..., COUNTS.index(name)] = k * weeks
+    given = {
+        "policies": tuple(policies),
+        "kpis": kpis(terms, flows, counts),
+        "seeds": episode_seeds(0, episodes),
+        "start": np.stack([np.full(episodes, 5.0), np.arange(episodes) * 168.0], -1),
+        "records": {p: record(k, hours, r, rng) for p, k in policies.items()},
+        "region_names": REGIONS,
+        "asked": episodes,
+        "learned": frozenset(learned),
+    }
+    return Results(**{**given, **changes})
+
+
+def record(scale, hours, r, rng):
+    t = np.arange(hours)[:, None]
+    regions = np.zeros((1, hours, r, len(REGION)), np.float32)
+    phase = rng.uniform(0, 24, r)[None, :]
+    day = np.sin((t + phase) * 2 * np.pi / 24)
+    for name, base, swing in (
+        ("load", 0.6, 0.2), ("price", 60, 45), ("carbon", 300, 150), ("dry", 18, 8), ("inlet", 23, 1.5),
+        ("hot", 26, 2), ("supply", 20, 1), ("chip", 70, 8), ("set_cold", 19, 2), ("set_flow", 0.7, 0.1),
+        ("set_rejection", 5, 2), ("queue", 400, 300), ("it", 1500, 300), ("cooling", 250, 120), ("grid", 1900,
+        400),
+    ):  # fmt: skip
+        regions[0, ..., REGION.index(name)] = base + swing * day + 0.1 * swing * rng.normal(size=(hours, r))
+    fleet = np.abs(rng.normal(20, 5, (1, hours, len(FLEET)))).astype(np.float32)
+    usd = np.abs(rng.normal(40 * scale, 5, (1, hours, len(TERMS))))
+    return Record(regions, fleet, usd, 1.0)
