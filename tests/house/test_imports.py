@@ -9,14 +9,8 @@ import pytest
 from tests.house.tools import succeeds
 
 LEARNERS = {"torch", "stable_baselines3", "sb3_contrib", "tensorboard"}
-TORCH_FLOOR = (
-    "networks",
-    "sb3",
-    "training",
-    "export",
-    "tune",
-    "__main__",
-)  # agents modules that may import torch
+# Modules of agents that may import torch.
+TORCH_FLOOR = ("networks", "sb3", "training", "export", "tune", "__main__")
 
 
 def loaded_by(root, *modules):

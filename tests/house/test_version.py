@@ -25,9 +25,7 @@ def test_changelog(root, version):
     assert releases[0] in (version, "Unreleased")
     assert version in releases
     parts = re.split(r"^## \[", text, flags=re.M)[1:]
-    assert all("### Results" in part for part in parts), (
-        "each release says which numbers moved, under 'Results'"
-    )
+    assert all("### Results" in part for part in parts), "a release says under 'Results' what moved"
 
 
 def test_package(version):
