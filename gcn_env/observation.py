@@ -92,7 +92,7 @@ REGIONS = Table(
         Row("inlet", "(degC-24)/10", -8, 12, "mean server inlet"),
         Row("hottest", "(degC-24)/10", -8, 12, "hottest rack inlet"),
         Row("supply", "(degC-24)/10", -8, 12, "supply air as delivered"),
-        Row("return", "(degC-24)/10", -8, 12, "return air"),
+        Row("return_air", "(degC-24)/10", -8, 12, "return air"),
         Row("loop", "(degC-24)/10", -8, 12, "chilled water or coolant"),
         Row("chip", "(degC-60)/20", -8, 8, "chip temperature"),
         Row("margin", "K/5", -8, 8, "limit minus hottest inlet or coolant"),

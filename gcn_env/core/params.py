@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gcn_env.core.plant import PlantParams
 from gcn_env.core.state import Array
 
 TRAINING, BATCH, INFERENCE, HPC = 0, 1, 2, 3
@@ -82,6 +83,8 @@ class Work(NamedTuple):
     first: Array  # int64 [3, S] first table row by split
     rows: Array  # int64 [3, S] number of rows by split
     window_h: Array  # float64 [3, S] length of a replayed window
+    standing: Array  # float64 [3, S] jobs that a steady fleet holds (Little's law); 0 for LEASES
+    longest_h: Array  # float64 [3, S] longest work in the table
     rate: Array  # float64 [S] batches per hour (PROCESS), copies per row (REPLAY), reference devices (LEASES)
     hours: Array  # float64 [S, 24] daily profile, mean 1
     days: Array  # float64 [S, 7] weekly profile, Monday first, mean 1
@@ -125,3 +128,14 @@ class Bank(NamedTuple):
     sd: Array  # float64 [R, leads, 3] standard deviation of forecast errors; NaN-free
     persistence: int  # 1: the forecast is the value a day before its target
     noise: Array  # float32 [n] unit-variance AR(1)
+
+
+class WorldParams(NamedTuple):
+    """All constant groups, in the order in which `step_range` unpacks them."""
+
+    fleet: Fleet
+    geo: Geo
+    money: Money
+    work: Work
+    bank: Bank
+    plant: PlantParams

@@ -1,0 +1,75 @@
+"""What a placement would cost: the terms in which a scheduler thinks, per (job, pool)."""
+
+from __future__ import annotations
+
+from gcn_env.core.jit import kernel
+from gcn_env.core.params import INFERENCE
+from gcn_env.core.placement import devices_needed, transfer_h
+from gcn_env.core.signals import outlook_mean
+from gcn_env.core.state import LEADS_H
+
+HELD, RUN_H, WAIT_H, MOVE_H, ENERGY, ENERGY_USD, CARBON_USD, DEMAND_USD, EGRESS_USD, LATE_USD, SLO_USD, TOTAL, BEST, BEST_H = range(14)
+N_COSTS = 14
+
+
+@kernel()
+def expected_wait_h(b, p, held, pools):
+    """Hours until `held` devices are free on pool `p`: what queues there, and its share of what runs."""
+    healthy, busy = pools.healthy[b, p], pools.busy[b, p]
+    short = held - (healthy - busy - pools.claimed[b, p])
+    if short <= 0 and pools.waiting[b, p] == 0:
+        return 0.0
+    ahead = pools.queued[b, p]
+    if short > 0:
+        ahead += min(1.0, short / max(busy, 1)) * pools.running[b, p]
+    return ahead / max(healthy, 1)
+
+
+@kernel()
+def late_usd(b, j, finish, jobs):
+    """Lateness of job `j` if it ends at hour `finish`."""
+    return max(0.0, finish - jobs.deadline[b, j]) * jobs.value[b, j]
+
+
+@kernel()
+def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, money, cost):
+    """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
+
+    Energy is that of the busy devices above what they would draw asleep, times the region's recent overhead, at the
+    outlook's mean price and carbon over the run. The best hour is looked for at the forecast leads, for jobs that may wait.
+    """
+    kind, r = jobs.kind[b, j], fleet.region[p]
+    lease = kind == INFERENCE
+    speed = fleet.speed[kind, p]
+    held = devices_needed(kind, jobs.gang[b, j], speed)
+    run = jobs.work[b, j] / (1.0 if lease else speed)
+    wait = expected_wait_h(b, p, held, pools)
+    move = transfer_h(b, j, r, jobs, geo)
+    device_kw = fleet.idle_kw[p] + (fleet.peak_kw[p] - fleet.idle_kw[p]) * fleet.load[kind, p] - fleet.asleep_kw[p]
+    kw = held * device_kw * plants.overhead[b, r]
+    kwh = kw * run
+    delay = max(wait, move)
+    energy = kwh * outlook_mean(b, r, delay, run, signals.price_sum)
+    carbon = kwh * outlook_mean(b, r, delay, run, signals.carbon_sum) * money.carbon_usd
+    grid, peak = plants.grid_kw[b, r], plants.peak_kw[b, r]
+    demand = max(0.0, grid + kw - max(peak, grid)) * money.demand_usd[r] if wait == 0.0 else 0.0
+    at = jobs.data_at[b, j]
+    egress = jobs.data[b, j] * geo.egress_usd[at, r] if at != r else 0.0
+    slo = 0.0
+    if lease:
+        over = (geo.rtt_ms[jobs.origin[b, j], r] + fleet.service_ms[p]) / jobs.slo[b, j] - 1.0
+        slo = jobs.value[b, j] * (delay + run * min(1.0, max(0.0, over)))
+    late = 0.0 if lease else late_usd(b, j, now + delay + run, jobs)
+    total = energy + carbon + demand + egress + slo + late
+    best, best_h = total, 0.0
+    if not lease:
+        for lead in LEADS_H:
+            if lead > delay:
+                then = kwh * outlook_mean(b, r, float(lead), run, signals.price_sum)
+                then += kwh * outlook_mean(b, r, float(lead), run, signals.carbon_sum) * money.carbon_usd
+                then += egress + late_usd(b, j, now + lead + move + run, jobs)
+                if then < best:
+                    best, best_h = then, float(lead)
+    cost[HELD], cost[RUN_H], cost[WAIT_H], cost[MOVE_H], cost[ENERGY] = held, run, wait, move, kwh
+    cost[ENERGY_USD], cost[CARBON_USD], cost[DEMAND_USD], cost[EGRESS_USD] = energy, carbon, demand, egress
+    cost[LATE_USD], cost[SLO_USD], cost[TOTAL], cost[BEST], cost[BEST_H] = late, slo, total, best, best_h

@@ -1,0 +1,235 @@
+"""One control step, as a list of phases, and the start of an episode.
+
+Phases run in this order for a range of environments [lo, hi); each is a kernel over that range:
+
+    clear      the ledger of the step
+    dispatch   actions become transfers and commanded set-points
+    arrive     new jobs of this step (they can be placed at its end)
+    execute    transfers end, local queues start gangs, jobs run and end, waiting is charged
+    node_power what the devices drew
+    integrate  actuators, thermal zones, loops, cooling plants, power chain
+    bill       energy, peak, carbon, water, heat, wear
+    advance    the clock
+    fail       nodes and grid supply fail and are repaired
+    look_out   prices, carbon, weather and forecasts of the new hour
+    close      settlement at the horizon, reward, totals
+
+Environments never read each other, so any split into ranges gives the same bits.
+"""
+
+from __future__ import annotations
+
+
+import numba
+
+from gcn_env.core import rng
+from gcn_env.core.execution import execute, start
+from gcn_env.core.failures import fail
+from gcn_env.core.grid import bill, month_of, settle
+from gcn_env.core.jit import kernel
+from gcn_env.core.params import LEASES
+from gcn_env.core.placement import devices_needed, dispatch, legal_pool
+from gcn_env.core.plant import integrate, reset_plants
+from gcn_env.core.power import node_power
+from gcn_env.core.signals import look_out
+from gcn_env.core.workload import add_job, arrive, draw_origin, reset_sources, traffic
+from gcn_env.ledger import FLOWS
+
+F = FLOWS.ix
+_SUBDAY = 24
+
+
+@kernel()
+def clear(lo, hi, ledger):
+    """Phase: empty the step's ledger."""
+    ledger.terms[lo:hi] = 0.0
+    ledger.flows[lo:hi] = 0.0
+    ledger.counts[lo:hi] = 0.0
+
+
+@kernel()
+def advance(lo, hi, dt, clock):
+    """Phase: move the clock; hours are counted from the start, so that no rounding adds up."""
+    step, now_h, start_h = clock.step, clock.now_h, clock.start_h
+    for b in range(lo, hi):
+        step[b] += 1
+        now_h[b] = start_h[b] + step[b] * dt
+
+
+@kernel()
+def total(terms):
+    """Sum of money terms in column order: the cost of a step [USD]."""
+    usd = 0.0
+    for k in range(terms.shape[0]):
+        usd += terms[k]
+    return usd
+
+
+@kernel()
+def close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done):
+    """Phase: settle at the horizon, pay the reward, add the step to the episode's sums."""
+    for b in range(lo, hi):
+        done[b] = clock.step[b] >= timing.horizon
+        if done[b]:
+            settle(b, clock.now_h[b], jobs, fleet, money, ledger)
+        reward[b] = -total(ledger.terms[b]) / money.reference_usd
+        for k in range(ledger.terms.shape[1]):
+            ledger.terms_sum[b, k] += ledger.terms[b, k]
+        for k in range(ledger.counts.shape[1]):
+            ledger.counts_sum[b, k] += ledger.counts[b, k]
+        for r in range(ledger.flows.shape[1]):
+            for k in range(ledger.flows.shape[2]):
+                ledger.flows_sum[b, r, k] += ledger.flows[b, r, k]
+
+
+@kernel()
+def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, done):
+    """The phases, in order, for environments [lo, hi)."""
+    clock, signals, sources, jobs, pools, plants, ledger = state
+    fleet, geo, money, work, bank, plant = world
+    dt = timing.dt_h
+    clear(lo, hi, ledger)
+    dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant.head_low, plant.head_high, ledger)
+    arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledger)
+    execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
+    node_power(lo, hi, dt, pools, plants, fleet, geo, ledger)
+    integrate(lo, hi, dt, timing.n_plant, timing.n_zone, plants, signals, plant, ledger)
+    bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger)
+    advance(lo, hi, dt, clock)
+    fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, ledger)
+    look_out(lo, hi, False, clock, signals, bank)
+    close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done)
+
+
+@kernel()
+def _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, geo, work, money, ledger):
+    """Start a job with `left` of its work to do on the legal pool with most free devices; leave it pending if none fits."""
+    now = clock.now_h[b]
+    gang = add_job(b, now, rng.EPISODE, s, row, origin, clock, jobs, work, money, ledger)
+    if gang == 0:
+        return 0
+    j = jobs.live[b, jobs.n_live[b] - 1]
+    jobs.order[b, j] = -jobs.n_live[b]
+    jobs.deadline[b, j] -= jobs.work[b, j] * (1.0 - left)
+    jobs.work[b, j] *= left
+    best, room = -1, 0
+    for p in range(fleet.region.shape[0]):
+        if legal_pool(b, j, p, jobs, plants, fleet, geo):
+            free = pools.healthy[b, p] - pools.busy[b, p]
+            held = devices_needed(jobs.kind[b, j], gang, fleet.speed[jobs.kind[b, j], p])
+            if held <= free and free > room:
+                best, room = p, free
+    if best >= 0:
+        speed = fleet.speed[jobs.kind[b, j], best]
+        jobs.pool[b, j] = best
+        jobs.data_at[b, j] = fleet.region[best]
+        jobs.held[b, j] = devices_needed(jobs.kind[b, j], gang, speed)
+        jobs.speed[b, j] = 1.0 if work.mode[s] == LEASES else speed
+        start(b, j, now, jobs.speed[b, j], jobs, pools)
+    return gang
+
+
+@kernel()
+def standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, work, bank, money, ledger):
+    """Begin in the middle of things: leases that cover the traffic, and by Little's law the jobs a steady fleet holds.
+
+    Jobs found running at a random hour are length-biased with a uniform share left; rows are accepted in proportion to
+    their work.
+    """
+    state = clock.rng
+    weekday = bank.weekday[clock.year[b]]
+    for s in range(work.kind.shape[0]):
+        first, rows = work.first[split, s], work.rows[split, s]
+        if work.mode[s] == LEASES:
+            for r in range(geo.utc_offset_h.shape[0]):
+                want = traffic(b, clock.now_h[b], s, r, split, weekday, sources, work, geo)
+                while sources.leased[b, s, r] + 0.5 < want:
+                    row = first + rng.integer(state, b, rng.EPISODE, rows)
+                    left = rng.uniform(state, b, rng.EPISODE)
+                    gang = _fill(b, s, row, left, r, clock, jobs, sources, pools, plants, fleet, geo, work, money, ledger)
+                    if gang == 0:
+                        break
+                    sources.leased[b, s, r] += gang
+            continue
+        for _ in range(rng.poisson(state, b, rng.EPISODE, work.standing[split, s])):
+            row = first + rng.integer(state, b, rng.EPISODE, rows)
+            for _try in range(64):
+                if rng.uniform(state, b, rng.EPISODE) * work.longest_h[split, s] < work.work_h[row]:
+                    break
+                row = first + rng.integer(state, b, rng.EPISODE, rows)
+            left = rng.uniform(state, b, rng.EPISODE)
+            origin = draw_origin(state, b, rng.EPISODE, work.origin, s)
+            _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, geo, work, money, ledger)
+
+
+@kernel()
+def reset_one(b, seed, split, years, timing, state, world):
+    """Start an episode of environment `b` from `seed`, in one of the bank's rows `years`."""
+    clock, signals, sources, jobs, pools, plants, ledger = state
+    fleet, geo, money, work, bank, plant = world
+    rng.seed_streams(clock.rng, b, seed)
+    clock.seed[b] = seed
+    clock.step[b] = 0
+    year = years[rng.integer(clock.rng, b, rng.EPISODE, years.shape[0])]
+    span = timing.horizon * timing.dt_h
+    latest = int(bank.hours[year] - span - _SUBDAY)
+    clock.year[b] = year
+    clock.start_h[b] = _SUBDAY + rng.integer(clock.rng, b, rng.EPISODE, max(1, latest - _SUBDAY))
+    clock.now_h[b] = clock.start_h[b]
+    signals.noise_at[b] = rng.integer(clock.rng, b, rng.EPISODE, bank.noise.shape[0])
+    month = month_of(clock.now_h[b], bank.hours[year])
+    clear(b, b + 1, ledger)
+    for p in range(fleet.region.shape[0]):
+        pools.healthy[b, p] = fleet.devices[p]
+        pools.busy[b, p], pools.claimed[b, p], pools.waiting[b, p] = 0, 0, 0
+        pools.queued[b, p], pools.running[b, p] = 0.0, 0.0
+        pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
+    for r in range(geo.design_kw.shape[0]):
+        plants.outage_h[b, r] = 0.0
+        plants.month[b, r] = month
+        plants.peak_kw[b, r] = money.base_peak_kw[r]
+    reset_sources(b, split, clock, sources, jobs, work)
+    look_out(b, b + 1, True, clock, signals, bank)
+    standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, work, bank, money, ledger)
+    for i in range(jobs.n_live[b]):
+        j = jobs.live[b, i]
+        p = jobs.pool[b, j]
+        if p >= 0:
+            hours = jobs.held[b, j] * timing.dt_h
+            pools.busy_h[b, p] += hours
+            pools.load_h[b, p] += hours * fleet.load[jobs.kind[b, j], p]
+            pools.running[b, p] += jobs.held[b, j] * jobs.work[b, j] / jobs.speed[b, j]
+    for p in range(fleet.region.shape[0]):
+        pools.awake[b, p] = fleet.devices[p]
+    node_power(b, b + 1, timing.dt_h, pools, plants, fleet, geo, ledger)
+    reset_plants(b, b + 1, plants, signals, plant)
+    for r in range(geo.design_kw.shape[0]):
+        plants.grid_kw[b, r] = plants.node_kw[b, r] * plants.overhead[b, r]
+    ledger.flows[b] = 0.0
+    ledger.terms[b] = 0.0
+    ledger.terms_sum[b] = 0.0
+    ledger.flows_sum[b] = 0.0
+    ledger.counts_sum[b] = ledger.counts[b]
+
+
+@kernel()
+def next_seed(seed):
+    """Seed of the episode after the one of `seed`."""
+    return rng.mix(seed + rng.EPISODE_STEP)
+
+
+@kernel()
+def step_serial(block, n_envs, split, actions, n_levels, timing, state, world, reward, done):
+    """All environments on one core, in blocks small enough for its cache."""
+    for k in range(0, n_envs, block):
+        step_range(k, min(k + block, n_envs), split, actions, n_levels, timing, state, world, reward, done)
+
+
+@kernel(parallel=True)
+def step_parallel(block, n_envs, split, actions, n_levels, timing, state, world, reward, done):
+    """All environments on all cores: the same bits as `step_serial`."""
+    for i in numba.prange((n_envs + block - 1) // block):
+        k = i * block
+        step_range(k, min(k + block, n_envs), split, actions, n_levels, timing, state, world, reward, done)
+
+

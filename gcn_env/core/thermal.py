@@ -1,0 +1,146 @@
+"""Servers and the air they breathe: E6-E9, E12-E17, and the implicit step of a zone (E10-E13, E19).
+
+Powers are kW per kW of design IT power, heat capacity flows kW/K per kW, heat capacities kJ/K per kW, degC, s.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gcn_env.core.jit import kernel
+from gcn_env.core.plant_table import PLANT
+
+P = PLANT.ix
+EXCHANGE = 0.75  # E10 effectiveness between IT mass and the air that crosses it
+FAN_FLOOR = 0.15  # E6 least speed of a running server fan
+FAN_LAG_S = 45.0  # section 4: lets the recirculation feedback unfold in time
+STILL_FLOW = 0.002  # kW/K/kW natural convection where no fan runs [E]
+LEAK_SPAN_K = 40.0  # E9 holds within this distance of the reference
+
+
+@kernel()
+def cubic_fan(speed):
+    """E12 fan power over rated power at a flow fraction: cube law and drive floor."""
+    return 0.03 + 0.97 * speed * speed * speed
+
+
+@kernel()
+def fan_target(base, slope, knee, inlet):
+    """E6 fan flow a server asks for at an inlet temperature [degC]; `base` holds the load's share."""
+    return min(max(base * (1.0 + slope * max(0.0, inlet - knee)), FAN_FLOOR), 1.0)
+
+
+@kernel()
+def air_chip_c(inlet, rise, still, power, fan):
+    """E8 chip temperature [degC] of an air-cooled node at `power` (nameplate = 1) and fan flow `fan`."""
+    return inlet + rise * power * (still + (1.0 - still) * max(fan, FAN_FLOOR) ** -0.7)
+
+
+@kernel()
+def liquid_chip_c(coolant, rise, still, power, flow):
+    """E8 chip temperature [degC] under a cold plate or in oil at coolant flow fraction `flow`."""
+    return coolant + rise * power * (still + (1.0 - still) * max(flow, 0.1) ** -0.6)
+
+
+@kernel()
+def leakage(power, share, slope, ref, chip):
+    """E9 leakage above reference, same unit as `power`; may be negative below the reference."""
+    return power * share * (math.exp(slope * min(max(chip - ref, -LEAK_SPAN_K), LEAK_SPAN_K)) - 1.0)
+
+
+@kernel()
+def recirculated(r0, b0, supply_flow, server_flow):
+    """E14 share of server intake that comes from the hot aisle."""
+    return r0 + (1.0 - r0) * max(0.0, 1.0 - (1.0 - b0) * supply_flow / server_flow)
+
+
+@kernel()
+def hottest(inlet, air, recirculation, extra):
+    """E16 hottest inlet [degC]: E15 at a rack with `extra` more recirculation, held where r + extra nears 1."""
+    c = max(1.0 - recirculation, 0.1 + extra)
+    return inlet + extra / ((c - extra) * c) * max(air - inlet, 0.0)
+
+
+@kernel()
+def coil_effectiveness(ntu, fan):
+    """E17 greatest effectiveness of a chilled-water coil at a fan fraction."""
+    return 1.0 - math.exp(-ntu * max(fan, 0.05) ** -0.4)
+
+
+@kernel()
+def zone_step(mass, air, dt, power, room, flow, recirculation, supply, c_mass, c_air, envelope, outdoor):
+    """E13 one implicit step of IT mass and hot-aisle air, 2x2 in closed form.
+
+    Unconditionally stable, and closes E19: c_mass dTm + c_air dTa = (power + room - coil + inward) dt.
+
+    Args:
+        mass: degC of IT mass.
+        air: degC of hot aisle and return air.
+        dt: s.
+        power: heat of IT into its mass.
+        room: other heat into the air.
+        flow: heat capacity flow through the servers.
+        recirculation: share of it drawn from the hot aisle.
+        supply: degC of supply air.
+        c_mass: heat capacity of IT mass.
+        c_air: heat capacity of the air.
+        envelope: conductance to the outside.
+        outdoor: degC outside.
+
+    Returns:
+        mass [degC], air [degC], heat taken by the coil, heat let in through the envelope.
+    """
+    h = EXCHANGE * flow
+    fresh = 1.0 - recirculation
+    through = fresh * flow
+    k_mass, k_air = c_mass / dt, c_air / dt
+    a11 = k_mass + h
+    a22 = k_air + h * recirculation + through + envelope
+    b1 = k_mass * mass + power + h * fresh * supply
+    b2 = k_air * air + (through - h * fresh) * supply + envelope * outdoor + room
+    inverse = 1.0 / (a11 * a22 - h * h * recirculation)
+    new_mass = (b1 * a22 + h * recirculation * b2) * inverse
+    new_air = (a11 * b2 + h * b1) * inverse
+    return new_mass, new_air, through * (new_air - supply), envelope * (outdoor - new_air)
+
+
+@kernel()
+def zone_steps(
+    p, n, dt, lag, mass, air, inlet, supply, fan, base, fixed, awake, set_c, slope, offset, supply_flow, room, outdoor
+):
+    """`n` zone sub-steps of `dt` s with the plant held: fan lag, E14, E15, coil, E13.
+
+    The coil gives `set_c` unless it cannot: it never gives less than `slope * return + offset` [degC], and it is shut
+    where that would warm the air (then supply is hall air, and the hall drifts).
+
+    Returns:
+        mass, air, inlet, supply [degC], fan, mean coil heat, mean envelope heat, mean of fan cubed, recirculation,
+        hottest mean inlet seen [degC].
+    """
+    c_mass, c_air, envelope = p[P.mass_kj], p[P.air_kj], p[P.envelope]
+    fan_slope, knee, r0, b0 = p[P.fan_slope], p[P.fan_knee_c], p[P.recirculation], p[P.bypass]
+    per_fan = awake * p[P.server_flow]
+    share = 1.0 - p[P.liquid_share]
+    base_heat, fan_heat = share * fixed, share * awake * p[P.fan_pu]
+    per_supply = 1.0 / supply_flow
+    coil_sum, envelope_sum, cube_sum, peak, r = 0.0, 0.0, 0.0, -1e9, r0
+    for _ in range(n):
+        fan += (fan_target(base, fan_slope, knee, inlet) - fan) * lag
+        cube = fan * fan * fan
+        flow = max(per_fan * fan, STILL_FLOW)
+        r = recirculated(r0, b0, supply_flow, flow)
+        back = supply + (1.0 - r) * flow * per_supply * (air - supply)
+        supply = max(set_c, slope * back + offset)
+        if supply >= back:
+            supply, r = air, 1.0
+        mass, air, coil, inward = zone_step(
+            mass, air, dt, base_heat + fan_heat * cube, room, flow, r, supply, c_mass, c_air, envelope, outdoor
+        )
+        if r >= 1.0:
+            supply = air
+        inlet = supply + r * (air - supply)
+        peak = max(peak, inlet)
+        coil_sum += coil
+        envelope_sum += inward
+        cube_sum += cube
+    return (mass, air, inlet, supply, fan, coil_sum / n, envelope_sum / n, cube_sum / n, r, peak)

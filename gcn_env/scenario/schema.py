@@ -1,0 +1,244 @@
+"""What a scenario file may say: strict models, units in the names, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gcn_env.core.params import SPLITS
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+ClassName = Literal["training", "batch", "inference", "hpc"]
+SplitName = Literal["train", "validation", "test"]
+
+
+class Strict(BaseModel):
+    """A model that refuses unknown keys and cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Time(Strict):
+    """Steps and length of an episode."""
+
+    step_min: Positive = 15
+    episode_days: Positive = 7
+    plant_substep_s: Positive = 300
+    zone_substep_s: Positive = 60
+
+    @model_validator(mode="after")
+    def _divides(self) -> Time:
+        for big, small, name in (
+            (self.step_min * 60, self.plant_substep_s, "plant_substep_s"),
+            (self.plant_substep_s, self.zone_substep_s, "zone_substep_s"),
+            (self.episode_days * 1440, self.step_min, "step_min"),
+            (60.0, self.step_min, "step_min"),
+        ):
+            if abs(big / small - round(big / small)) > 1e-9:
+                raise ValueError(f"{name} = {small:g} does not divide {big:g}; choose a divisor")
+        return self
+
+
+class Decisions(Strict):
+    """Sizes of the decision problem."""
+
+    slots: Annotated[int, Field(ge=1, le=256)] = 16
+    cooling_levels: Annotated[int, Field(ge=2, le=64)] = 8
+    job_places: Annotated[int, Field(ge=16, le=65000)] = 768
+
+
+class Gaps(Strict):
+    """What to do with missing hours of a series."""
+
+    policy: Literal["error", "interpolate"] = "error"
+    max_gap_h: Annotated[int, Field(ge=1, le=720)] = 24
+
+
+class Forecast(Strict):
+    """Error model of the forecasts."""
+
+    kind: Literal["noisy", "perfect", "persistence"] = "noisy"
+    error_scale: NonNegative = 1.0
+
+
+class Signals(Strict):
+    """Where prices, carbon and weather come from, and which year belongs to which split."""
+
+    kind: Literal["synthetic", "files"] = "synthetic"
+    seed: Annotated[int, Field(ge=0)] = 0
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+    gaps: Gaps = Gaps()
+    forecast: Forecast = Forecast()
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Signals:
+        seen: dict[int, str] = {}
+        for split in SPLITS:
+            years = getattr(self, split)
+            if not years:
+                raise ValueError(f"signals.{split} is empty; give it at least one year")
+            for year in years:
+                if year in seen:
+                    raise ValueError(f"year {year} is in {seen[year]} and in {split}; a year belongs to one split")
+                seen[year] = split
+        return self
+
+
+class Plant(Strict):
+    """Cooling plant and power chain of a region."""
+
+    archetype: Literal["a", "b", "c", "d", "e", "f", "g"]
+    design_margin: Annotated[float, Field(ge=1, le=3)] = 1.15
+    overrides: dict[str, float] = {}
+
+
+class Grid(Strict):
+    """Grid connection of a region."""
+
+    demand_usd_per_kw_month: NonNegative = 10.0
+    base_peak_share: Share = 0.6
+    water_usd_per_m3: NonNegative = 2.0
+    outages_per_year: NonNegative = 0.5
+    outage_mean_h: Positive = 0.7
+
+
+class Pool(Strict):
+    """Equal devices under one local scheduler."""
+
+    hardware: str
+    devices: Annotated[int, Field(ge=1, le=1_000_000)]
+    devices_per_node: Count = 8
+    trust: Literal["public", "private", "tee"] = "public"
+    awake_reserve_share: Share = 0.15
+    node_mtbf_days: Positive = 120.0
+    repair_mean_h: Positive = 12.0
+
+    @model_validator(mode="after")
+    def _whole_nodes(self) -> Pool:
+        if self.devices % self.devices_per_node:
+            raise ValueError(f"devices = {self.devices} is not a multiple of devices_per_node = {self.devices_per_node}")
+        return self
+
+
+class Region(Strict):
+    """A site with one grid connection, one plant and some pools."""
+
+    profile: str
+    jurisdiction: str
+    longitude_deg: Annotated[float, Field(ge=-180, le=180)]
+    latitude_deg: Annotated[float, Field(ge=-90, le=90)]
+    elevation_m: float | None = None
+    plant: Plant
+    grid: Grid = Grid()
+    pools: Annotated[dict[str, Pool], Field(min_length=1)]
+
+
+class Hardware(Strict):
+    """A device type (see hardware.yaml)."""
+
+    what: str = ""
+    idle_w: NonNegative
+    peak_w: Positive
+    beta: Positive = 0.6
+    memory_gib: Positive
+    speed: dict[ClassName, Positive]
+    service_ms: NonNegative = 50
+    usd_per_h: NonNegative = 1.0
+    asleep_share: Share = 0.10
+    wake_s: NonNegative = 60.0
+    source: str = ""
+
+
+class Trace(Strict):
+    """A recorded workload and the part of it that belongs to each split."""
+
+    file: str
+    format: str
+    train_h: tuple[float, float]
+    validation_h: tuple[float, float]
+    test_h: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Trace:
+        windows = sorted((*getattr(self, f"{s}_h"), s) for s in SPLITS)
+        for (a, e, name), following in zip(windows, [*windows[1:], None], strict=True):
+            if not 0 <= a < e:
+                raise ValueError(f"trace window {name}_h = [{a:g}, {e:g}] is empty; give [from, to] with from < to")
+            if following is not None and e > following[0]:
+                raise ValueError(f"trace windows of {name} and {following[2]} overlap; a window belongs to one split")
+        return self
+
+
+class Jobs(Strict):
+    """One source of jobs."""
+
+    job_class: ClassName
+    table: Literal["training", "batch", "inference", "hpc", "nasa"]
+    load: Annotated[float, Field(ge=0, le=3)]
+    trace: Trace | None = None
+    traffic: str = "m-small"
+    origins: dict[str, Positive] = {}
+    local_clock: bool = True
+    max_gang: Count = 64
+    max_h: Positive = 72.0
+    min_h: NonNegative = 0.1
+    gang_scale: Count = 1
+    cores_per_device: Count = 1
+    batch_max: Count = 32
+    table_rows: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
+    slack_min_share: NonNegative = 0.25
+    slack_mean_share: NonNegative = 1.0
+    slack_h: NonNegative = 2.0
+    late_usd_per_device_h: NonNegative = 1.0
+    slo_ms: Positive | None = None
+    restricted_share: Share = 0.0
+    jurisdictions: tuple[str, ...] | None = None
+    trust: Literal["public", "private", "tee"] = "public"
+
+    @model_validator(mode="after")
+    def _latency(self) -> Jobs:
+        if (self.job_class == "inference") != (self.slo_ms is not None):
+            raise ValueError("slo_ms is needed for inference, and only there")
+        return self
+
+
+class Network(Strict):
+    """Links between regions; round trips and egress prices default to the tables of network.yaml."""
+
+    gbit_per_s: Positive = 5.0
+    default_egress_usd_per_gb: NonNegative = 0.05
+    rtt_ms: dict[str, Positive] = {}
+
+
+class Prices(Strict):
+    """What the ledger's weights are."""
+
+    carbon_usd_per_t: NonNegative = 85.0
+    thermal_usd_per_k_h_kw: NonNegative = 0.05
+    compressor_start_usd: NonNegative = 0.5
+    setpoint_travel_usd: NonNegative = 0.02
+    drop_h: NonNegative = 72.0
+    reference_usd_per_step: Positive
+    reference_usd_per_mwh: Positive = 100.0
+
+
+class Scenario(Strict):
+    """A world: places, machines, work, prices and rules."""
+
+    name: str
+    doc: str = ""
+    time: Time = Time()
+    decisions: Decisions = Decisions()
+    signals: Signals
+    regions: Annotated[dict[str, Region], Field(min_length=1, max_length=64)]
+    hardware: dict[str, Hardware] = {}
+    jobs: Annotated[dict[str, Jobs], Field(min_length=1)]
+    network: Network = Network()
+    prices: Prices
+    data_dir: str | None = None
