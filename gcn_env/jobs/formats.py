@@ -1,0 +1,266 @@
+"""The trace formats: from a file's columns to arrivals, durations and devices.
+
+A reader drops what never ran and counts why; it never repairs a number. Durations are taken as work on
+devices of reference speed: the devices of the trace are the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gcn_env.errors import nearest
+from gcn_env.jobs.parse import Columns, need_columns, numbers, stamps, swf_table
+from gcn_env.signals.errors import DataError
+
+Array = npt.NDArray[Any]
+
+HOUR_S = 3600.0
+KIB_PER_GIB = 1024.0**2
+
+# Seconds per token of Llama2-70B on 8 H100 without batching [E], after the paper that published the Azure
+# trace (Patel et al., "Splitwise", ISCA 2024): median time to first token 95 ms at the coding service's median
+# prompt of 1500 tokens, 31 ms between tokens, 493 ms end to end at 13 tokens (95 + 13 x 31 = 498). Its table is
+# quoted from memory, hence [E]; batching would share the devices among tens of requests.
+AZURE_PROMPT_S = 0.095 / 1500.0
+AZURE_TOKEN_S = 0.031
+AZURE_GANG = 8
+
+
+class Raw(NamedTuple):
+    """Jobs of a file, before window and bounds."""
+
+    arrival_s: Array  # float64 [n] s since 1970 (`utc`) or from the trace's own zero
+    duration_s: Array  # float64 [n] s
+    units: Array  # float64 [n] devices, cores or processors
+    dropped: dict[str, int]  # rows left out, by reason
+    censored: int  # rows whose end was not seen: their duration is a lower bound
+    utc: bool  # arrival_s is a real time
+    memory_total_gib: Array | None = None  # float64 [n] of the job; NaN = unknown
+    data_gb: Array | None = None  # float64 [n]; NaN = unknown
+    checkpoint_h: Array | None = None  # float64 [n]; NaN = unknown
+    comm: Array | None = None  # float64 [n]; NaN = unknown
+
+
+class Format(NamedTuple):
+    """A trace format."""
+
+    read: Callable[[Columns, Path], Raw]
+    needs: tuple[str, ...]  # columns
+    kind: str  # job class whose engineering figures fill what the trace does not have
+    doc: str
+
+
+def _keep(drops: dict[str, Array], n: int) -> tuple[Array, dict[str, int]]:
+    """Mask of the rows that no reason drops, and how many each reason drops (a row counts once)."""
+    kept = np.ones(n, bool)
+    counted: dict[str, int] = {}
+    for reason, wrong in drops.items():
+        counted[reason] = int((kept & wrong).sum())
+        kept &= ~wrong
+    return kept, {reason: c for reason, c in counted.items() if c}
+
+
+def not_negative(values: Array, name: str, path: Path) -> Array:
+    """`values`, all of them at least 0 or NaN.
+
+    Raises:
+        DataError: naming row and value of the first negative one.
+    """
+    wrong = values < 0.0
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(f"{path}: row {at + 1}, {name} is {values[at]:g}; it must not be negative")
+    return values
+
+
+def _philly(c: Columns, path: Path) -> Raw:
+    duration = not_negative(numbers(c, "duration_s", path), "duration_s", path)
+    gpus = numbers(c, "n_gpu", path)
+    kept, dropped = _keep({"no device": gpus <= 0}, len(gpus))
+    return Raw(stamps(c, "arrival_utc", path)[kept], duration[kept], gpus[kept], dropped, 0, True)
+
+
+def _cerit(c: Columns, path: Path) -> Raw:
+    # -1 = unknown; one job of the published log has a start in 1970 and so a duration of -43 years
+    duration, cores = numbers(c, "duration_s", path), numbers(c, "cpu_cores", path)
+    memory = numbers(c, "mem_gib", path)
+    kept, dropped = _keep({"unknown duration": duration < 0.0, "no device": cores <= 0}, len(duration))
+    memory = np.where(memory > 0.0, memory, np.nan)[kept]
+    arrival = stamps(c, "arrival_utc", path)[kept]
+    return Raw(arrival, duration[kept], cores[kept], dropped, 0, True, memory)
+
+
+def _alibaba_pods(c: Columns, path: Path) -> Raw:
+    # A pod with a share of a GPU (44 % of the single-GPU pods) holds a whole device here.
+    # `mem_gib` is the host's memory, so device memory is filled in.
+    arrival = not_negative(numbers(c, "arrival_s", path), "arrival_s", path)
+    start, end = numbers(c, "scheduled_s", path, blank=True), numbers(c, "end_s", path)
+    gpus = numbers(c, "n_gpu", path)
+    duration = end - start
+    kept, dropped = _keep({"never scheduled": np.isnan(start), "no device": gpus <= 0}, len(gpus))
+    not_negative(np.where(kept, duration, 0.0), "end_s - scheduled_s", path)
+    alive = np.array([s == "Running" for s in c["status"]], bool)
+    return Raw(arrival[kept], duration[kept], gpus[kept], dropped, int((kept & alive).sum()), False)
+
+
+def _alibaba_serving(c: Columns, path: Path) -> Raw:
+    # Instances alive at the start have no arrival; those alive at the end are cut at the last time seen.
+    arrival = not_negative(numbers(c, "arrival_s", path, blank=True), "arrival_s", path)
+    start, end = numbers(c, "scheduled_s", path, blank=True), numbers(c, "end_s", path, blank=True)
+    gpus = numbers(c, "n_gpu", path)
+    seen = np.concatenate([x[~np.isnan(x)] for x in (arrival, start, end)])
+    alive = np.isnan(end)
+    duration = np.where(alive, seen.max() if len(seen) else 0.0, end) - start
+    drops = {
+        "alive at start": np.isnan(arrival),
+        "never scheduled": np.isnan(start),
+        "no device": gpus <= 0,
+    }
+    kept, dropped = _keep(drops, len(gpus))
+    not_negative(np.where(kept, duration, 0.0), "end_s - scheduled_s", path)
+    return Raw(arrival[kept], duration[kept], gpus[kept], dropped, int((kept & alive).sum()), False)
+
+
+def _genai(c: Columns, path: Path) -> Raw:
+    # One device a request; 14 GiB hold a diffusion model and its adapters, an image is 2 MB [E].
+    arrival = not_negative(numbers(c, "arrival_s", path), "arrival_s", path)
+    duration = not_negative(numbers(c, "exec_s", path), "exec_s", path)
+    images = numbers(c, "images", path, blank=True)
+    pending = np.array([s == "PENDING" for s in c["status"]], bool)
+    kept, dropped = _keep({"never scheduled": pending}, len(arrival))
+    n = int(kept.sum())
+    data = np.maximum(np.nan_to_num(images[kept], nan=1.0), 1.0) * 0.002
+    return _requests(arrival[kept], duration[kept], np.ones(n), dropped, (14.0, data, 0.3))
+
+
+def _azure_llm(c: Columns, path: Path) -> Raw:
+    # Service time from the token counts; 4 bytes a token; a 70-billion model with its cache on 8 devices.
+    arrival = not_negative(numbers(c, "arrival_s", path), "arrival_s", path)
+    context = not_negative(numbers(c, "context_tokens", path), "context_tokens", path)
+    generated = not_negative(numbers(c, "generated_tokens", path), "generated_tokens", path)
+    duration = context * AZURE_PROMPT_S + generated * AZURE_TOKEN_S
+    data = (context + generated) * 4e-9
+    comm = np.where(duration > 0, generated * AZURE_TOKEN_S / np.maximum(duration, 1e-12), 0.0)
+    return _requests(arrival, duration, np.full(len(arrival), float(AZURE_GANG)), {}, (22.0, data, comm))
+
+
+def _requests(
+    arrival: Array, duration: Array, gang: Array, dropped: dict[str, int], figures: tuple[float, Array, Any]
+) -> Raw:
+    memory, data, comm = figures
+    none = np.full(len(arrival), np.inf)
+    share = np.broadcast_to(np.asarray(comm, np.float64), arrival.shape)
+    return Raw(arrival, duration, gang, dropped, 0, False, memory * gang, data, none, share)
+
+
+GENERIC_NEEDS = ("arrival_h", "duration_h", "gang")
+GENERIC_MAY = ("memory_gib", "data_gb", "checkpoint_h", "comm")
+
+
+def _generic(c: Columns, path: Path) -> Raw:
+    for name in c:
+        if name not in GENERIC_NEEDS + GENERIC_MAY:
+            allowed = GENERIC_NEEDS + GENERIC_MAY
+            raise DataError(f"{path}: unknown column {name!r}{nearest(name, allowed)} ({', '.join(allowed)})")
+    arrival = not_negative(numbers(c, "arrival_h", path), "arrival_h", path)
+    duration = not_negative(numbers(c, "duration_h", path), "duration_h", path)
+    gang = numbers(c, "gang", path)
+    if not (gang >= 1.0).all():
+        at = int(np.argmax(gang < 1.0))
+        raise DataError(f"{path}: row {at + 1}, gang is {gang[at]:g}; a job needs at least one device")
+    extra = {n: not_negative(numbers(c, n, path, blank=True), n, path) for n in GENERIC_MAY if n in c}
+    memory, comm = extra.get("memory_gib"), extra.get("comm")
+    if comm is not None and (comm > 1.0).any():
+        at = int(np.argmax(comm > 1.0))
+        raise DataError(f"{path}: row {at + 1}, comm is {comm[at]:g}; a share lies in 0..1")
+    return Raw(
+        arrival * HOUR_S,
+        duration * HOUR_S,
+        gang,
+        {},
+        0,
+        False,
+        None if memory is None else memory * gang,
+        extra.get("data_gb"),
+        extra.get("checkpoint_h"),
+        comm,
+    )
+
+
+def read_swf(text: str, path: Path) -> Raw:
+    """Jobs of a Standard Workload Format log.
+
+    Devices are the processors allocated, or those requested where that is unknown (-1); memory is that used,
+    or requested, per processor [KiB]. Jobs whose run time is unknown never ran, and are dropped.
+    """
+    table, header = swf_table(text, path)
+    submit, run = table[:, 1], table[:, 3]
+    procs = np.where(table[:, 4] > 0, table[:, 4], table[:, 7])
+    kib = np.where(table[:, 6] > 0, table[:, 6], table[:, 9])
+    not_negative(submit, "submit time", path)
+    wrong = (run < 0.0) & (run != -1.0)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(
+            f"{path}: job line {at + 1}, run time is {run[at]:g}; only -1 (unknown) may be negative"
+        )
+    kept, dropped = _keep({"unknown duration": run < 0.0, "no device": procs <= 0}, len(run))
+    memory = np.where(kib > 0.0, kib * procs / KIB_PER_GIB, np.nan)[kept]
+    try:
+        zero = float(header.get("UnixStartTime", "0").split()[0])
+    except (ValueError, IndexError):
+        zero = 0.0
+    return Raw(submit[kept] + zero, run[kept], procs[kept], dropped, 0, zero > 0.0, memory)
+
+
+FORMATS: dict[str, Format] = {
+    "csv": Format(
+        _generic, GENERIC_NEEDS, "batch", "arrival_h,duration_h,gang and any of " + ",".join(GENERIC_MAY)
+    ),
+    "philly": Format(
+        _philly, ("arrival_utc", "duration_s", "n_gpu"), "training", "Microsoft Philly 2017, GPU training"
+    ),
+    "cerit": Format(
+        _cerit, ("arrival_utc", "duration_s", "cpu_cores", "mem_gib"), "hpc", "CERIT-SC 2013, CPU cores"
+    ),
+    "alibaba_pods": Format(
+        _alibaba_pods,
+        ("arrival_s", "scheduled_s", "end_s", "n_gpu", "status"),
+        "batch",
+        "Alibaba gpu-v2023, pods of a mixed GPU cluster",
+    ),
+    "alibaba_serving": Format(
+        _alibaba_serving,
+        ("arrival_s", "scheduled_s", "end_s", "n_gpu"),
+        "inference",
+        "Alibaba gpu-v2025, serving instances",
+    ),
+    "genai": Format(
+        _genai,
+        ("arrival_s", "exec_s", "status", "images"),
+        "inference",
+        "Alibaba v2026-GenAI, image requests",
+    ),
+    "azure_llm": Format(
+        _azure_llm,
+        ("arrival_s", "context_tokens", "generated_tokens"),
+        "inference",
+        "Azure LLM inference 2023, requests by tokens",
+    ),
+}
+SWF, PARQUET = "swf", "parquet"
+TRACE_FORMATS = (*FORMATS, SWF, PARQUET)
+
+
+def read_columns(name: str, columns: Columns, path: Path) -> Raw:
+    """Jobs of a table in one of `FORMATS`; a missing column says which format the header looks like."""
+    form = FORMATS[name]
+    fits = [n for n, f in FORMATS.items() if set(f.needs) <= set(columns)]
+    hint = f"; it looks like format {fits[0]!r}" if fits else f"; {name} needs {', '.join(form.needs)}"
+    need_columns(columns, form.needs, path, hint)
+    return form.read(columns, path)
