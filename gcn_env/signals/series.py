@@ -257,9 +257,9 @@ def fill_gaps(
     if len(too_long) or missing.all():
         k = int(too_long[0]) if len(too_long) else 0
         raise DataError(
-            f"{where}: {region} {variable}: {int(missing.sum())} h missing in {len(starts)} gap(s), first too "
-            f"long one of {int(lengths[k])} h from {stamps(year)[int(starts[k])]}; allowed: gaps of at most "
-            f"{max_gap_h} h (`max_gap_h`; 0 allows none). Fill the file, allow longer gaps, or leave the year out"
+            f"{where}: {region} {variable}: {int(missing.sum())} h missing in {len(starts)} gap(s), first "
+            f"too long one of {int(lengths[k])} h from {stamps(year)[int(starts[k])]}; allowed: gaps of "
+            f"at most {max_gap_h} h (`max_gap_h`; 0: none). Fill it, allow longer gaps, or leave the year out"
         )
     hours = np.arange(len(values))
     values[missing] = np.interp(hours[missing], hours[~missing], values[~missing])
