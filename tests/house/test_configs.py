@@ -12,11 +12,8 @@ OTHERS = sorted(set(CONFIGS.rglob("*.yaml")) - set(SCENARIOS))
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
 def test_scenario_loads(path):
-    scenario = pytest.importorskip("gcn_env.scenario")
-    if not hasattr(scenario, "load"):
-        pytest.skip("gcn_env.scenario.load is not there yet")
-    by_path, by_name = scenario.load(str(path)), scenario.load(path.stem)
-    assert by_path == by_name
+    load = pytest.importorskip("gcn_env.scenario.load")
+    assert load.load_scenario(path) == load.load_scenario(path.stem)
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=lambda p: f"{p.parent.name}-{p.stem}")
