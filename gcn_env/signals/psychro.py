@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 # degC: above the highest dew points of inhabited land stations save the Gulf and Red Sea coasts
 MAX_DEW_C = 28.0
-MIN_RELATIVE_HUMIDITY = 0.02  # driest hourly air met at weather stations is some 2-5 %
+DRIEST = 0.02  # relative humidity; the driest hour of the open weather years has 4 % (Johannesburg)
 _EPS = 0.621945  # ratio of molar masses, water over dry air
 
 
@@ -72,16 +72,16 @@ def humidity_from_wet_bulb(dry_c: Array, wet_c: Array, pressure_kpa: float) -> A
     return np.asarray(np.where(wet_c < 0.0, over_ice, over_water))
 
 
-def dew_and_humidity(dry_c: Array, wet_c: Array, pressure_kpa: float) -> tuple[Array, Array]:
+def dew_and_humidity(
+    dry_c: Array, wet_c: Array, pressure_kpa: float, driest: float = DRIEST
+) -> tuple[Array, Array]:
     """Dew point [degC] and humidity ratio [kg/kg] from dry and wet bulb.
 
-    Air drier than 2 % relative humidity, which only rounding or a simulated pair can give, is taken as 2 %;
-    the dew point never exceeds the dry bulb.
+    Air of less relative humidity than `driest`, which only rounding or a simulated pair can give, is taken as
+    having that much; the dew point never exceeds the dry bulb.
     """
     saturated = saturated_ratio(dry_c, pressure_kpa)
-    ratio = np.clip(
-        humidity_from_wet_bulb(dry_c, wet_c, pressure_kpa), MIN_RELATIVE_HUMIDITY * saturated, saturated
-    )
+    ratio = np.clip(humidity_from_wet_bulb(dry_c, wet_c, pressure_kpa), driest * saturated, saturated)
     vapour = pressure_kpa * ratio / (_EPS + ratio)
     return np.minimum(dew_point(vapour), dry_c), ratio
 

@@ -31,6 +31,7 @@ from gcn_env.signals.errors import DataError
 
 # log s.d. about a fitted year's level; year-on-year moves are larger
 LEVEL_SPREAD = {"price": 0.15, "carbon": 0.05}
+DRIEST = 0.05  # relative humidity; 12 of 13 sites never fell below 9 % in the fitted years
 _PARTS = 9  # streams of one variable: four AR(1), C and E of two daily waves, noise
 _PART_OF = (0, 1, 2, 3, 4, 4, 5, 5, 6)  # stream -> part with a weight and a mixing matrix of its own
 _BLAS_SERIAL = 2**18  # multiplications below which OpenBLAS stays on one thread
@@ -178,8 +179,8 @@ def _weather(profile: str, weekday: int, hours: int, u_dry: Array, u_wbd: Array)
     depression = np.maximum(mean + sd * u_wbd + link * residual, 0.0) ** 2
     pressure = psychro.site_pressure(sites()[profile].elevation_m)
     wet = dry - depression
-    dew, ratio = psychro.dew_and_humidity(dry, wet, pressure)
-    driest = psychro.MIN_RELATIVE_HUMIDITY * psychro.saturated_ratio(dry, pressure)
+    dew, ratio = psychro.dew_and_humidity(dry, wet, pressure, DRIEST)
+    driest = DRIEST * psychro.saturated_ratio(dry, pressure)
     dried = np.flatnonzero(ratio <= 1.0001 * driest)  # depressions beyond what such air can have: taken back
     wet[dried] = psychro.wet_bulb(dry[dried], ratio[dried], pressure, 24)
     return np.stack([dry, wet, dew, ratio], axis=1)

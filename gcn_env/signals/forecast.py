@@ -1,0 +1,111 @@
+"""Forecast errors of price, carbon intensity and dry bulb, 1 to 24 h ahead.
+
+Three kinds: `perfect` (the truth), `persistence` (the value a day before the target hour) and `noisy` (truth
+plus Gaussian errors). For `noisy` the error's standard deviation is a share of what persistence misses in
+that region: `s = SHARE[variable][lead] * scale of |x(t) - x(t - 24 h)|`, so that a calm grid is forecast well
+and a wild one badly. The scale is sqrt(pi / 2) times the mean absolute error of persistence, errors cut at
+their 99th percentile: what a Gaussian with the same mean absolute error has, without a year's few price
+spikes swamping every other hour.
+
+Sources of the shares at 24 h: price - Lago et al. 2021 (Applied Energy 293, 116983): the best open models of
+five day-ahead markets miss 0.4-0.6 of what a naive copy of an earlier day misses; carbon - published
+day-ahead errors of 5-13 % (CarbonCast, Maji et al. 2022) and 7 % (Great Britain's official forecast,
+2017-2023), which is half of persistence here; dry bulb - 2 m temperature errors near 2 K a day ahead
+(limited-area models against stations), half of persistence in the mid-latitudes. The way down to 1 h is an
+engineering figure: 1 h ahead the last reading is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gcn_env.core.state import LEADS_H
+from gcn_env.errors import nearest
+from gcn_env.signals.bank import COLUMNS, SignalBank
+from gcn_env.signals.errors import DataError
+
+Array = npt.NDArray[Any]
+
+KINDS = ("noisy", "perfect", "persistence")
+VARIABLES = COLUMNS[:3]  # price, carbon, drybulb: what is forecast
+TAU_H = 6.0  # memory of forecast errors over target hours [h]; an engineering figure
+SHARE: Mapping[str, tuple[float, ...]] = {  # of the persistence scale, at LEADS_H
+    "price": (0.15, 0.25, 0.33, 0.42, 0.50),
+    "carbon": (0.15, 0.25, 0.33, 0.42, 0.50),
+    "drybulb": (0.20, 0.27, 0.34, 0.42, 0.50),
+}
+FLOOR = (0.5, 2.0, 0.3)  # USD/MWh, gCO2e/kWh, K: no forecast of tomorrow is better than this
+_CUT = 99.0  # percentile at which persistence errors are cut
+
+
+def noise_table(seed: int, n: int = 16384) -> Array:
+    """Forecast noise by target hour, float32 [n]: unit-variance Gaussian AR(1) of 6 h, to be read modulo `n`.
+
+    Args:
+        seed: 0 or more.
+        n: length, at least 256.
+
+    Raises:
+        DataError: negative seed or too short a table.
+    """
+    if seed < 0 or n < 256:
+        raise DataError(
+            f"noise table of seed {seed} and length {n}: seed must be 0 or more, length at least 256"
+        )
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x6E6F6973,)))
+    phi = float(np.exp(-1.0 / TAU_H))
+    step = rng.standard_normal(n) * np.sqrt(1.0 - phi**2)
+    # the stationary solution that is periodic in n: a circular convolution with phi**k
+    out = np.fft.irfft(np.fft.rfft(step) * np.fft.rfft(phi ** np.arange(n)) / (1.0 - phi**n), n)
+    out -= out.mean()
+    return (out / out.std()).astype(np.float32)
+
+
+def persistence_scale(bank: SignalBank, split: str | None = "train") -> Array:
+    """Scale of |x(t) - x(t - 24 h)|, float64 [R, 3] in the variables' units.
+
+    Args:
+        bank: the signals.
+        split: whose years are used; None, or a bank without that split: all years.
+    """
+    rows = bank.split_rows[split] if split in bank.split_rows else np.arange(len(bank.labels))
+    out = np.empty((bank.n_regions, len(VARIABLES)))
+    for r in range(bank.n_regions):
+        for v in range(len(VARIABLES)):
+            missed = np.concatenate(
+                [
+                    np.abs(np.diff(bank.values[y, : bank.hours[y], r, v].reshape(-1, 24), axis=0)).ravel()
+                    for y in rows
+                ]
+            ).astype(np.float64)
+            out[r, v] = np.sqrt(np.pi / 2.0) * np.minimum(missed, np.percentile(missed, _CUT)).mean()
+    return out
+
+
+def forecast_sd(bank: SignalBank, kind: str, error_scale: float = 1.0, split: str | None = "train") -> Array:
+    """Standard deviation of the noise added to the truth, float64 [R, len(LEADS_H), 3].
+
+    Args:
+        bank: the signals; only the years of `split` are looked at.
+        kind: noisy, perfect or persistence; the last two add no noise and give zeros.
+        error_scale: factor on the errors of `noisy`, 0 or more.
+        split: see `persistence_scale`.
+
+    Raises:
+        DataError: unknown kind or negative scale.
+    """
+    if kind not in KINDS:
+        raise DataError(f"forecast kind {kind!r} is not one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    if not error_scale >= 0.0:
+        raise DataError(f"forecast error_scale {error_scale!r} must be 0 or more")
+    if kind != "noisy":
+        return np.zeros((bank.n_regions, len(LEADS_H), len(VARIABLES)))
+    share = np.array([SHARE[v] for v in VARIABLES]).T  # [leads, 3]
+    scale = np.maximum(
+        persistence_scale(bank, split)[:, None, :] * share[None, :, :], np.array(FLOOR) * share / 0.5
+    )
+    return np.asarray(error_scale * scale)
