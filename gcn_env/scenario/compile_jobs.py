@@ -1,0 +1,169 @@
+"""Job sources of a scenario: tables, arrival processes, traces and the rules of each source."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcn_env.core.params import CLASSES, INFERENCE, LEASES, PROCESS, REPLAY, SPLITS, Fleet, Geo, Work
+from gcn_env.core.state import Array
+from gcn_env.errors import UserError, nearest
+from gcn_env.jobs.arrivals import arrival_process, rate_profile
+from gcn_env.jobs.rows import JobTable, mean_device_h
+from gcn_env.jobs.synthetic import synthetic_table
+from gcn_env.jobs.traces import fingerprint, read_rates, read_trace, split_windows, trace_extent_h
+from gcn_env.scenario.schema import Jobs, Scenario
+
+_TABLE_SEED = 20260101  # tables are part of the world, the same for every run; splits draw different rows
+_COLUMNS = ("arrival_h", "gang", "work_h", "memory_gib", "data_gb", "checkpoint_h", "comm")
+
+
+def _origins(name: str, spec: Jobs, regions: list[str]) -> Array:
+    """Cumulative share of origins."""
+    unknown = [r for r in spec.origins if r not in regions]
+    if unknown:
+        raise UserError(f"jobs.{name}.origins: unknown region {unknown[0]!r}{nearest(unknown[0], regions)} (regions: {', '.join(regions)})")
+    weights = np.array([spec.origins.get(r, 0.0) if spec.origins else 1.0 for r in regions])
+    return np.cumsum(weights / weights.sum())
+
+
+def _laws(name: str, spec: Jobs, s: Scenario, geo: Geo) -> tuple[Array, Array]:
+    """Jurisdiction masks [R] of restricted and of unrestricted jobs, by origin."""
+    laws = sorted({r.jurisdiction for r in s.regions.values()})
+    allowed = laws if spec.jurisdictions is None else list(spec.jurisdictions)
+    unknown = [a for a in allowed if a not in laws]
+    if unknown:
+        raise UserError(f"jobs.{name}.jurisdictions: unknown {unknown[0]!r}{nearest(unknown[0], laws)} (known: {', '.join(laws)})")
+    everywhere = sum(1 << laws.index(a) for a in allowed)
+    home = np.array([1 << int(j) for j in geo.jurisdiction], np.int64)
+    return home, np.full(len(home), everywhere, np.int64)
+
+
+def _fits(name: str, kind: int, home: Array, anywhere: Array, trust: int, origin: Array, spec: Jobs, fleet: Fleet, geo: Geo) -> tuple[Array, Array]:
+    """Largest gang [R, 2] and memory [R, 2] that some legal pool offers, for unrestricted and restricted jobs."""
+    gang, memory = np.zeros((len(home), 2), np.int64), np.zeros((len(home), 2))
+    share = np.diff(origin, prepend=0.0)
+    for r in range(len(home)):
+        for bound, law in enumerate((anywhere[r], home[r])):
+            legal = (fleet.speed[kind] > 0) & (fleet.trust >= trust) & ((law >> geo.jurisdiction[fleet.region]) & 1 == 1)
+            used = share[r] > 0 and (spec.restricted_share > 0 if bound else spec.restricted_share < 1)
+            if used and not legal.any():
+                whose = "restricted" if bound else "unrestricted"
+                raise UserError(
+                    f"jobs.{name}: {whose} jobs from {list(geo.jurisdiction)[r]} (region number {r}) have no pool that may run them; "
+                    "add a pool of fitting hardware and trust there, or change restricted_share, jurisdictions or origins"
+                )
+            if legal.any():
+                room = np.where(legal, fleet.devices * (fleet.speed[kind] if kind == INFERENCE else 1.0), 0)
+                best = int(room.argmax())
+                gang[r, bound], memory[r, bound] = max(1, int(room[best] + 1e-9)), fleet.memory[best]
+    return gang, memory
+
+
+def _tables(name: str, spec: Jobs, folder: Path | None) -> list[JobTable]:
+    """One table per split."""
+    bounds: dict[str, Any] = {"max_gang": spec.max_gang, "max_h": spec.max_h, "min_h": spec.min_h}
+    if spec.trace is None or spec.job_class == "inference":
+        out = []
+        for i, _ in enumerate(SPLITS):
+            rng = np.random.default_rng([_TABLE_SEED, zlib.crc32(name.encode()), i])
+            sizes = {"gang_scale": spec.gang_scale, "cores_per_device": spec.cores_per_device}
+            out.append(synthetic_table(spec.table, rng, spec.table_rows, **bounds, **sizes))
+        return out
+    assert folder is not None
+    path = folder / spec.trace.file
+    windows = {split: getattr(spec.trace, f"{split}_h") for split in SPLITS}
+    split_windows(windows, trace_extent_h(path, spec.trace.format))
+    bounds |= {"kind": spec.table, "cores_per_device": spec.cores_per_device}
+    read = [read_trace(path, spec.trace.format, windows[split], **bounds) for split in SPLITS]
+    return [t._replace(gang=_scaled(t.gang, spec)) for t in read]
+
+
+def _scaled(gang: Array, spec: Jobs) -> Array:
+    """Gangs of two or more, times `gang_scale`: fewer and larger jobs for the same load."""
+    scaled = np.where(gang > 1, gang * spec.gang_scale, gang)
+    return np.minimum(scaled, spec.max_gang).astype(np.int32)
+
+
+def _process(spec: Jobs) -> tuple[Array, Array, float, float, float, float, int, float]:
+    """(hours, days, sigma, phi, share of single batches, alpha, batch_max, mean batch) of a source."""
+    if spec.job_class == "inference":
+        rates = rate_profile(spec.traffic)
+        return rates.hour_profile, np.ones(7), rates.resid_sd, rates.resid_phi_h, 1.0, 1.5, 1, 1.0
+    p = arrival_process(spec.table, batch_max=spec.batch_max)
+    return p.hour_profile, p.weekday_profile, p.sigma, p.phi, 1.0 - p.multi_share, p.pareto_alpha, p.batch_max, p.mean_batch
+
+
+def compile_work(s: Scenario, fleet: Fleet, geo: Geo, data_dir: str | Path | None) -> tuple[Work, dict[str, str]]:
+    """All sources as arrays, and the fingerprints of the trace files read.
+
+    A source's rate is what keeps `load` of the capacity of its class busy: capacity is devices times speed over all
+    pools that can run the class, work is reference device-hours.
+    """
+    from gcn_env.scenario.compile import TRUST, data_folder
+
+    names, n, r = list(s.jobs), len(s.jobs), len(s.regions)
+    prints: dict[str, str] = {}
+    f = {k: np.zeros(n) for k in ("rate", "sigma", "phi", "single", "alpha", "slack_min", "slack_mean", "slack_h", "value", "slo_ms", "restricted", "series_h")}
+    i = {k: np.zeros(n, np.int64) for k in ("kind", "mode", "batch_max", "local", "trust")}
+    by_split = {k: np.zeros((3, n)) for k in ("window_h", "standing", "longest_h")}
+    rows = {k: np.zeros((3, n), np.int64) for k in ("first", "rows", "series_first", "series_rows")}
+    hours, days, origin = np.ones((n, 24)), np.ones((n, 7)), np.zeros((n, r))
+    home, anywhere = np.zeros((n, r), np.int64), np.zeros((n, r), np.int64)
+    fit_gang, fit_memory = np.zeros((n, r, 2), np.int64), np.zeros((n, r, 2))
+    tables: list[JobTable] = []
+    series: list[Array] = [np.ones(1)]
+    at, series_at = 0, 1
+    for k, (name, spec) in enumerate(s.jobs.items()):
+        kind = CLASSES.index(spec.job_class)
+        folder = data_folder(s, data_dir) if spec.trace else None
+        if spec.trace and folder:
+            prints[spec.trace.file] = fingerprint(folder / spec.trace.file)
+        capacity = float((fleet.devices * fleet.speed[kind]).sum())
+        if capacity == 0.0:
+            raise UserError(f"jobs.{name}: no pool can run class {spec.job_class!r}; add hardware with a speed for it")
+        origin[k] = _origins(name, spec, list(s.regions))
+        home[k], anywhere[k] = _laws(name, spec, s, geo)
+        trust = TRUST[spec.trust]
+        fit_gang[k], fit_memory[k] = _fits(name, kind, home[k], anywhere[k], trust, origin[k], spec, fleet, geo)
+        hours[k], days[k], f["sigma"][k], f["phi"][k], f["single"][k], f["alpha"][k], i["batch_max"][k], batch = _process(spec)
+        wanted = spec.load * capacity
+        mode = LEASES if kind == INFERENCE else (REPLAY if spec.trace else PROCESS)
+        parts = _tables(name, spec, folder)
+        for split, table in enumerate(parts):
+            rows["first"][split, k], rows["rows"][split, k] = at, len(table.gang)
+            by_split["window_h"][split, k] = table.window_h
+            by_split["longest_h"][split, k] = table.work_h.max()
+            if mode != LEASES:
+                by_split["standing"][split, k] = wanted / mean_device_h(table) * float(table.work_h.mean())
+            at += len(table.gang)
+            tables.append(table)
+        train = parts[0]
+        if mode == PROCESS:
+            f["rate"][k] = wanted / mean_device_h(train) / batch
+        elif mode == REPLAY:
+            offered = np.mean([mean_device_h(t) * len(t.gang) / t.window_h for t in parts])
+            f["rate"][k] = wanted / float(offered)
+        else:
+            f["rate"][k] = wanted
+            if spec.trace and folder:
+                for split_index, split in enumerate(SPLITS):
+                    rates = read_rates(folder / spec.trace.file, window_h=getattr(spec.trace, f"{split}_h"))
+                    rows["series_first"][split_index, k], rows["series_rows"][split_index, k] = series_at, len(rates.rate)
+                    f["series_h"][k] = rates.step_h
+                    series.append(rates.rate / rates.rate.mean())
+                    series_at += len(rates.rate)
+        i["kind"][k], i["mode"][k], i["local"][k], i["trust"][k] = kind, mode, int(spec.local_clock), trust
+        f["slack_min"][k], f["slack_mean"][k], f["slack_h"][k] = spec.slack_min_share, spec.slack_mean_share, spec.slack_h
+        f["value"][k], f["restricted"][k] = spec.late_usd_per_device_h, spec.restricted_share
+        f["slo_ms"][k] = spec.slo_ms or np.inf
+    joined = {c: np.concatenate([getattr(t, c) for t in tables]) for c in _COLUMNS}
+    work = Work(
+        **i, **f, **by_split, **rows, **joined, hours=hours, days=days, origin=origin, home=home, anywhere=anywhere,
+        fit_gang=fit_gang, fit_memory=fit_memory, series=np.concatenate(series),
+    )  # fmt: skip
+    assert names
+    return work, prints
