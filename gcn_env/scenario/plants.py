@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from gcn_env.core.air import CP_AIR, CP_WATER, SEA_LEVEL_KPA, humidity_ratio, pressure_kpa
+from gcn_env.core.air import CP_WATER, SEA_LEVEL_KPA, humidity_ratio, pressure_kpa
 from gcn_env.core.plant_table import OUTSIDE, PLANT, UNIT, WATER, PlantParams
 
 HEADS = ("cold", "flow", "reject")
@@ -166,7 +166,7 @@ def _columns(site: PlantSite) -> dict[str, float]:
         "air_unit_pu": a["air_unit_kw_per_kw"],
         "air_unit_pump": a["air_unit_pump_kw_per_kw"],
         "trim_range_k": a["trim_range_k"],
-        "dry_flow": 1.1 / a["dry_air_range_k"] * CP_AIR / CP_AIR,
+        "dry_flow": 1.1 / a["dry_air_range_k"],
         "ups_a0": a["ups_no_load"],
         "ups_a1": a["ups_linear"],
         "ups_a2": a["ups_square"],

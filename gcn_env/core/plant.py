@@ -1,0 +1,360 @@
+"""The plant phase of a control step: actuators, servers, zone, heads, power chain, and what they book.
+
+`integrate` gathers a region's numbers, `advance` moves them through `n_plant` sub-steps, `integrate` writes them back.
+Inside, everything is per kW of design IT power; only `integrate` multiplies by it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gcn_env.core.airside import air_unit, outdoor_air, outside_plant, trim_capacity
+from gcn_env.core.compressor import capacity_factor
+from gcn_env.core.electrical import pdu_loss, ups_loss
+from gcn_env.core.jit import kernel
+from gcn_env.core.liquid import liquid_plant, pads_air
+from gcn_env.core.plant_table import OUTSIDE, PLANT, WATER
+from gcn_env.core.state import DEW, DRY, HUMID, WET
+from gcn_env.core.thermal import (
+    FAN_LAG_S,
+    air_chip_c,
+    coil_effectiveness,
+    cubic_fan,
+    hottest,
+    leakage,
+    liquid_chip_c,
+    zone_steps,
+)
+from gcn_env.core.water import water_plant, wet_factor
+from gcn_env.ledger import FLOWS
+
+P = PLANT.ix
+F = FLOWS.ix
+AWAKE_FLOOR = 0.03  # least awake share: service nodes
+THROTTLE_PER_K = 0.05  # section 1.8
+THROTTLE_FLOOR = 0.3
+OVERHEAD_H = 1.0  # smoothing of `overhead`
+OVERHEAD_LOAD = 0.05  # node power over design below which the ratio is taken at this load
+OVERHEAD_MAX = 5.0
+
+
+@kernel()
+def moved(actual, command, lag, most):
+    """Where an actuator is after a sub-step: first-order lag `lag` (share of the gap), then slew `most`."""
+    step = (command - actual) * lag
+    return actual + min(max(step, -most), most)
+
+
+@kernel()
+def air_stream(p, kind, dry, wet, dew, humid, set_c, speed, back, loop, reject):
+    """What the air side can do for the next zone sub-steps.
+
+    Returns:
+        slope and offset [degC] of the least supply temperature over return air, coil effectiveness, offered outdoor
+        air [degC], moisture added [kg/kg], dampers open, trim capacity, its cold side [degC].
+    """
+    if kind == WATER:
+        e = coil_effectiveness(p[P.coil_ntu], speed)
+        return 1.0 - e, e * loop, e, back, 0.0, 0, 0.0, 0.0
+    flow = speed * p[P.supply_flow]
+    if kind == OUTSIDE:
+        capacity, cold = trim_capacity(p, dry, set_c)
+        offered, added, is_open = outdoor_air(p, dry, wet, dew, humid, set_c, back, reject)
+        if is_open == 1:
+            return 0.0, offered - capacity / flow, 1.0, offered, added, 1, capacity, cold
+        return 1.0, -capacity / flow, 1.0, offered, 0.0, 0, capacity, cold
+    capacity = p[P.air_unit_pu] * capacity_factor(p, dry, set_c - 8.0)
+    return 1.0, -capacity / flow, 1.0, back, 0.0, 0, capacity, set_c - 8.0
+
+
+@kernel()
+def speed_factor(p, chip, spread, peak_inlet):
+    """Section 1.8: speed factor of the next step from the hottest chip; 0 where nodes tripped."""
+    if peak_inlet > p[P.trip_inlet_c] or chip > p[P.throttle_c] + p[P.trip_k]:
+        return 0.0
+    return min(max(1.0 - THROTTLE_PER_K * (chip + spread - p[P.throttle_c]), THROTTLE_FLOOR), 1.0)
+
+
+@kernel()
+def dark(p, dry, state, dt, n):
+    """A control step without power: nothing runs, mass, air and loop drift, the envelope leaks."""
+    mass, air, inlet, supply, loop, fan, _, a0, a1, a2 = state
+    lag = 1.0 - math.exp(-dt / FAN_LAG_S)
+    inward = 0.0
+    for _ in range(n):
+        fan -= fan * lag
+        mass, air, inlet, supply, _, _, leak, _, _, _ = zone_steps(
+            p, 1, dt, 0.0, mass, air, inlet, supply, fan, 0.0, 0.0, 0.0, 1e3, 0.0, 0.0, 1.0, 0.0, dry
+        )
+        inward += leak * dt
+    return (mass, air, inlet, supply, loop, fan, 0, a0, a1, a2), inward
+
+
+@kernel()
+def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant, n_zone):
+    """`n_plant` plant sub-steps of one powered region over `dt_s` s.
+
+    Args:
+        p: one row of `PlantParams.values`.
+        dry: degC.
+        wet: degC.
+        dew: degC.
+        humid: kg/kg.
+        node: node power before fans and leakage, nameplate = 1.
+        awake: share of nameplate awake.
+        command: three set-points.
+        state: mass, air, inlet, supply, loop [degC], server fan, compressors running, three actuators.
+        dt_s: s.
+        n_plant: plant sub-steps.
+        n_zone: zone sub-steps of each.
+
+    Returns:
+        state; energies [kJ/kW] of server fans, leakage, air fans, compressors, pumps, rejection fans, UPS, PDU, heat
+        rejected, then water [L/kW], excursion [K s], throttled [s]; starts; hottest inlet [degC]; chip [degC]; speed
+        factor of the next step.
+    """
+    mass, air, inlet, supply, loop, fan, running, a0, a1, a2 = state
+    dt = dt_s / n_plant
+    dz = dt / n_zone
+    fan_lag = 1.0 - math.exp(-dz / FAN_LAG_S)
+    lag_0, lag_1 = 1.0 - math.exp(-dt / p[P.lag_0]), 1.0 - math.exp(-dt / p[P.lag_1])
+    lag_2 = 1.0 - math.exp(-dt / p[P.lag_2])
+    most_0, most_1, most_2 = p[P.slew_0] * dt, p[P.slew_1] * dt, p[P.slew_2] * dt
+    kind, liquid = int(p[P.air_kind]), p[P.liquid_share] > 0.0
+    factor = wet_factor(wet) if kind == WATER else 0.0
+    awake = min(max(awake, node, AWAKE_FLOOR), 1.0)
+    power = node / awake
+    idle = p[P.idle_share]
+    use = min(max((power - idle) / (1.0 - idle), 0.0), 1.0)
+    base = p[P.fan_base] * (0.6 + 0.4 * use)
+    misc = p[P.misc_pu]
+    s_fans, s_leak, s_air, s_comp, s_pump, s_reject = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    s_ups, s_pdu, s_heat, s_water, s_over, s_slow = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    starts, peak, hot, chip, factor_now = 0, -1e9, inlet, mass, 1.0
+    for _ in range(n_plant):
+        a0 = moved(a0, command[0], lag_0, most_0)
+        a1 = moved(a1, command[1], lag_1, most_1)
+        a2 = moved(a2, command[2], lag_2, most_2)
+        if liquid:
+            chip = liquid_chip_c(loop, p[P.chip_k], p[P.chip_still], power, a1)
+            set_c = p[P.air_set_c]
+            speed = min(max(p[P.air_follow] * awake * fan * p[P.server_flow] / p[P.supply_flow], 0.25), 1.0)
+        else:
+            chip = air_chip_c(inlet, p[P.chip_k], p[P.chip_still], power, fan)
+            set_c, speed = a0, a1
+        leak = leakage(node, p[P.leak_share], p[P.leak_slope], p[P.leak_ref_c], chip)
+        it = node + leak + awake * p[P.fan_pu] * fan * fan * fan
+        ups = ups_loss(it, p[P.ups_a0], p[P.ups_a1], p[P.ups_a2])
+        pdu = pdu_loss(it, p[P.pdu_d0], p[P.pdu_d2])
+        flow = speed * p[P.supply_flow]
+        blower = p[P.air_fan_pu] * cubic_fan(speed)
+        room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
+        slope, offset, effect, offered, added, is_open, capacity, cold = air_stream(
+            p, kind, dry, wet, dew, humid, set_c, speed, air, loop, a2
+        )
+        mass, air, inlet, supply, fan, coil, inward, cube, r, top = zone_steps(
+            p, n_zone, dz, fan_lag, mass, air, inlet, supply, fan, base, node + leak, awake,
+            set_c, slope, offset, flow, room, dry,
+        )  # fmt: skip
+        fans = awake * p[P.fan_pu] * cube
+        before = running
+        rejects, water = 0.0, 0.0
+        if kind == WATER:
+            loop, running, comp, pump, rejects, heat, water = water_plant(
+                p, dt, dry, wet, factor, coil, supply + coil / flow, supply, effect, loop, a2, running
+            )
+        elif kind == OUTSIDE:
+            running, comp, pump, heat, water = outside_plant(
+                p, dry, coil, flow, supply, offered, added, is_open, capacity, cold, running
+            )
+            loop = supply
+        else:
+            comp, pump, heat = air_unit(p, dry, coil, set_c)
+        if liquid:
+            loop, running, comp_l, pump_l, rejects, heat_l, water = liquid_plant(
+                p, dt, dry, wet, p[P.liquid_share] * (node + leak + fans), loop, a0, a1, a2, running
+            )
+            comp, pump, heat = comp + comp_l, pump + pump_l, heat + heat_l
+        hot = hottest(inlet, air, min(r, 1.0), p[P.hot_share])
+        peak = max(peak, top)
+        over = max(hot - p[P.hot_limit_c], loop - p[P.loop_limit_c], chip - p[P.chip_limit_c], 0.0)
+        factor_now = speed_factor(p, chip, 0.0 if liquid else hot - inlet, peak)
+        s_fans += fans
+        s_leak += leak
+        s_air += blower
+        s_comp += comp
+        s_pump += pump
+        s_reject += rejects
+        s_ups += ups
+        s_pdu += pdu
+        s_heat += heat + (1.0 - p[P.loss_inside]) * (ups + pdu) + (1.0 - p[P.misc_inside]) * misc - inward
+        s_water += water
+        s_over += over
+        s_slow += 1.0 if factor_now < 1.0 else 0.0
+        starts += max(running - before, 0)
+    state = (mass, air, inlet, supply, loop, fan, running, a0, a1, a2)
+    energy = (
+        s_fans * dt, s_leak * dt, s_air * dt, s_comp * dt, s_pump * dt, s_reject * dt, s_ups * dt, s_pdu * dt, s_heat * dt,
+        s_water * dt / 3600.0, s_over * dt, s_slow * dt,
+    )  # fmt: skip
+    return state, energy, starts, hot, chip, factor_now
+
+
+@kernel()
+def stored(p, before, after):
+    """Heat [kJ/kW] that mass, air and loop gained between two states."""
+    heat = p[P.mass_kj] * (after[0] - before[0]) + p[P.air_kj] * (after[1] - before[1])
+    if int(p[P.air_kind]) == WATER or p[P.liquid_share] > 0.0:
+        heat += p[P.loop_kj] * (after[4] - before[4])
+    return heat
+
+
+@kernel()
+def smoothed(before, kw, node_kw, design_kw, dt_h):
+    """Facility power over node power, exponentially smoothed over `OVERHEAD_H`, within 1..`OVERHEAD_MAX`."""
+    now = min(max(kw / max(node_kw, OVERHEAD_LOAD * design_kw), 1.0), OVERHEAD_MAX)
+    if before < 1.0:
+        return now
+    return before + (now - before) * (dt_h / (dt_h + OVERHEAD_H))
+
+
+@kernel()
+def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
+    """Advance zones and plants of environments `lo`..`hi`-1 by one control step and add to `ledger.flows`.
+
+    Args:
+        lo: first environment.
+        hi: past the last environment.
+        dt_h: control step [h].
+        n_plant: plant sub-steps in it.
+        n_zone: zone sub-steps in each of those.
+        plants: reads `node_kw`, `awake`, `command`, `outage_h`; moves all other thermal fields.
+        signals: reads `now`.
+        pp: `PlantParams`.
+        ledger: `flows` are added to (kWh, L, K h, h, starts); not `idle`, `grid`, `carbon`, `busy`.
+    """
+    values, now, flows = pp.values, signals.now, ledger.flows
+    node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
+    mass_c, air_c, inlet_c, hot_c, supply_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c, plants.supply_c
+    loop_c, chip_c, fan, compressor = plants.loop_c, plants.chip_c, plants.fan, plants.compressor
+    limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
+    cool_kw, overhead, outage_h = plants.cool_kw, plants.overhead, plants.outage_h
+    n_variants, n_regions, dt_s = values.shape[0], values.shape[1], dt_h * 3600.0
+    for b in range(lo, hi):
+        v = 0 if n_variants == 1 else b % n_variants
+        for r in range(n_regions):
+            p = values[v, r]
+            design = p[P.design_kw]
+            scale = design / 3600.0
+            before = (
+                mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r], loop_c[b, r], fan[b, r],
+                int(compressor[b, r]), actual[b, r, 0], actual[b, r, 1], actual[b, r, 2],
+            )  # fmt: skip
+            dry, wet = now[b, r, DRY], now[b, r, WET]
+            if outage_h[b, r] > 0.0:
+                state, inward = dark(p, dry, before, dt_s / n_plant, n_plant)
+                hot, chip, factor, it, cool = state[2], state[0], 1.0, 0.0, 0.0
+                flows[b, r, F.heat_rejected] -= inward * scale
+            else:
+                node = node_kw[b, r] / design
+                commands = (command[b, r, 0], command[b, r, 1], command[b, r, 2])
+                state, e, starts, hot, chip, factor = advance(
+                    p, dry, wet, now[b, r, DEW], now[b, r, HUMID], node, awake[b, r], commands, before, dt_s, n_plant, n_zone
+                )
+                it = node * dt_s + e[0] + e[1]
+                cool = e[2] + e[3] + e[4] + e[5]
+                misc = p[P.misc_pu] * dt_s
+                flows[b, r, F.it] += it * scale
+                flows[b, r, F.server_fans] += e[0] * scale
+                flows[b, r, F.leakage] += e[1] * scale
+                flows[b, r, F.air_fans] += e[2] * scale
+                flows[b, r, F.compressors] += e[3] * scale
+                flows[b, r, F.pumps] += e[4] * scale
+                flows[b, r, F.rejection] += e[5] * scale
+                flows[b, r, F.ups_loss] += e[6] * scale
+                flows[b, r, F.pdu_loss] += e[7] * scale
+                flows[b, r, F.misc] += misc * scale
+                flows[b, r, F.heat_rejected] += e[8] * scale
+                flows[b, r, F.water] += e[9] * design
+                flows[b, r, F.excursion] += e[10] / 3600.0
+                flows[b, r, F.throttled] += e[11] / 3600.0
+                flows[b, r, F.starts] += starts
+                kw = (it + cool + e[6] + e[7] + misc) / dt_s * design
+                overhead[b, r] = smoothed(overhead[b, r], kw, node_kw[b, r], design, dt_h)
+            flows[b, r, F.heat_stored] += stored(p, before, state) * scale
+            mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
+            loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
+            actual[b, r, 0], actual[b, r, 1], actual[b, r, 2] = state[7], state[8], state[9]
+            hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
+            limit_gap[b, r] = min(p[P.hot_limit_c] - hot, p[P.loop_limit_c] - state[4], p[P.chip_limit_c] - chip)
+            air_need[b, r] = min(max(awake[b, r], AWAKE_FLOOR), 1.0) * state[5] * p[P.server_flow] / p[P.supply_flow]
+            it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
+
+
+@kernel()
+def rule_commands(p, head_low, head_high, dry, wet, need):
+    """B1's three set-points, within the heads' ranges; `need` is server air flow over rated supply flow."""
+    air, _ = pads_air(p, dry, wet)
+    cold = p[P.rule_cold]
+    if p[P.rule_float_k] >= 0.0:
+        cold = min(max(air + p[P.rule_float_k], p[P.rule_cold]), p[P.rule_cold_max])
+    flow = p[P.rule_follow] * need if p[P.rule_follow] > 0.0 else p[P.rule_flow]
+    return (
+        min(max(cold, head_low[0]), head_high[0]),
+        min(max(flow, head_low[1]), head_high[1]),
+        min(max(p[P.rule_reject], head_low[2]), head_high[2]),
+    )
+
+
+@kernel()
+def reset_plants(lo, hi, plants, signals, pp):
+    """Steady state of environments `lo`..`hi`-1 under B1 for the weather and `node_kw` of now; nothing is booked.
+
+    A guess is relaxed for three times two hours (18 server time constants each), the fan command following the
+    servers in between.
+    """
+    values, head_low, head_high, now = pp.values, pp.head_low, pp.head_high, signals.now
+    node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
+    mass_c, air_c, inlet_c, hot_c, supply_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c, plants.supply_c
+    loop_c, chip_c, fan, compressor = plants.loop_c, plants.chip_c, plants.fan, plants.compressor
+    limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
+    cool_kw, overhead = plants.cool_kw, plants.overhead
+    n_variants, n_regions, dt_s = values.shape[0], values.shape[1], 7200.0
+    for b in range(lo, hi):
+        v = 0 if n_variants == 1 else b % n_variants
+        for r in range(n_regions):
+            p = values[v, r]
+            design, liquid = p[P.design_kw], p[P.liquid_share] > 0.0
+            dry, wet = now[b, r, DRY], now[b, r, WET]
+            node = node_kw[b, r] / design
+            ratio = p[P.server_flow] / p[P.supply_flow]
+            on = min(max(awake[b, r], AWAKE_FLOOR), 1.0)
+            need = on * p[P.fan_base] * ratio
+            cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet, need)
+            supply = p[P.air_set_c] if liquid else cmd[0]
+            loop = cmd[0] if liquid else cmd[2]
+            state = (
+                supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0, cmd[0], cmd[1], cmd[2]
+            )  # fmt: skip
+            e = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+            hot, chip, factor = supply, supply, 1.0
+            for _ in range(3):
+                state = (
+                    state[0], state[1], state[2], state[3], state[4], state[5], state[6], cmd[0], cmd[1], cmd[2]
+                )  # fmt: skip
+                state, e, _, hot, chip, factor = advance(
+                    p, dry, wet, now[b, r, DEW], now[b, r, HUMID], node, awake[b, r], cmd, state, dt_s, 24, 5
+                )
+                need = on * state[5] * ratio
+                cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet, need)
+            for h in range(3):
+                command[b, r, h], actual[b, r, h] = cmd[h], cmd[h]
+            mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
+            loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
+            hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
+            limit_gap[b, r] = min(p[P.hot_limit_c] - hot, p[P.loop_limit_c] - state[4], p[P.chip_limit_c] - chip)
+            air_need[b, r] = need
+            it, cool = node * dt_s + e[0] + e[1], e[2] + e[3] + e[4] + e[5]
+            it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
+            kw = (it + cool + e[6] + e[7] + p[P.misc_pu] * dt_s) / dt_s * design
+            overhead[b, r] = smoothed(0.0, kw, node_kw[b, r], design, 1.0)
