@@ -213,7 +213,7 @@ def _side(name: str, x: Line) -> str:
 
 def number(x: float) -> str:
     """Three significant digits below a thousand, whole numbers with separators above."""
-    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+    return f"{x:,.0f}" if abs(x) >= 999.5 else f"{x:.3g}"
 
 
 def _list(parts: list[str]) -> str:

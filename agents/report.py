@@ -1,0 +1,253 @@
+"""A report of an evaluation: results.json, report.md with figures, TensorBoard files; verdict first."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents import stats
+from agents.compare import BOOTSTRAP_SEED, Comparison, Line, compare, money, number
+from agents.evaluation import EVAL_SEED_BASE, Results
+from agents.figures import draw
+from gcn_env.errors import UserError
+from gcn_env.ledger import TERMS
+from gcn_env.metrics import HEADLINE, KPIS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMAT = 1  # of results.json; rises when a reader would have to change
+_CAPTIONS = {
+    "paired_difference": "Cost of every policy minus the reference's in the same episodes.",
+    "cost_by_term": "What the bill is made of, mean over episodes.",
+    "cost_carbon_late": "Cost against carbon and against late work: interquartile means, 95 % intervals.",
+    "profile": "Share of episodes that cost at most so much.",
+    "bill_over_time": "The bill of the first episode as it grows.",
+}
+
+
+def prepare(out: Path, *, overwrite: bool = False) -> None:
+    """Make the folder of a report.
+
+    Raises:
+        UserError: if `out` is a file, or holds something without `overwrite`, or holds what is no report.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; --out needs a folder")
+    if out.exists() and any(out.iterdir()):
+        if not overwrite:
+            raise UserError(
+                f"{out} is not empty; choose another --out, or add --overwrite to replace its report"
+            )
+        if not (out / "results.json").exists():
+            raise UserError(
+                f"{out} holds something that is not a report; it is left as it is: choose another --out"
+            )
+        _clear(out)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def write(
+    out: Path, results: Results, meta: Mapping[str, Any], scenario: str = "", tensorboard: bool = True
+) -> Comparison:
+    """Write everything into `out` (see `prepare`) and return what was concluded.
+
+    Args:
+        out: folder.
+        results: measured.
+        meta: plain values: command, config, versions, fingerprints; saved as they are.
+        scenario: the world in Markdown.
+        tensorboard: whether to write event files, below `out/tensorboard`.
+    """
+    comparison = compare(results, meta.get("notes", ()))
+    images = {name: png(figure) for name, figure in draw(results, comparison).items()}
+    for name, data in images.items():
+        path = out / "figures" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    pages = markdown_pages(results, comparison, meta, scenario)
+    text = "\n\n".join([*pages.values(), _gallery(list(images))])
+    (out / "report.md").write_text(
+        f"# Evaluation: {meta.get('scenario', 'fleet')}\n\n{text}\n", encoding="utf-8"
+    )
+    if tensorboard:
+        from agents import board
+
+        board.write(out / "tensorboard", results, comparison, images, pages)
+    # Last, since this file marks a folder as a finished report.
+    payload = json.dumps(to_json(results, comparison, meta), indent=1, allow_nan=False)
+    (out / "results.json").write_text(payload + "\n", encoding="utf-8")
+    return comparison
+
+
+def markdown_pages(
+    results: Results, comparison: Comparison, meta: Mapping[str, Any], scenario: str = ""
+) -> dict[str, str]:
+    """The report's sections by name; names sort in reading order."""
+    pages = {
+        "1_verdict": _verdict_page(results, comparison),
+        "2_policies": "## Policies, cheapest first\n\n" + policy_table(comparison),
+        "3_key_figures": "## Key figures, mean over episodes\n\n" + kpi_table(results, comparison, HEADLINE)
+        + "\n\n### Money by term\n\n"
+        + kpi_table(results, comparison, tuple(f"usd_{n}" for n in TERMS.names)),
+    }  # fmt: skip
+    if scenario:
+        pages["4_scenario"] = "## Scenario\n\n" + scenario
+    pages["5_how"] = _how_page(results, meta)
+    return pages
+
+
+def policy_table(comparison: Comparison) -> str:
+    """Markdown: interquartile mean, interval, paired difference, improvement, verdict."""
+    gap = any(x.gap is not None for x in comparison.lines)
+    head = [
+        "policy", "IQM cost", "95 % interval", f"minus {comparison.reference}", "95 % interval",
+        "in per cent", "P(cheaper)", "verdict", *(["gap to bound closed"] if gap else []),
+    ]  # fmt: skip
+    rows = [[*_policy_cells(x), *([_percent(x.gap)] if gap else [])] for x in comparison.lines]
+    if comparison.bound is not None:
+        b = comparison.bound
+        cells = ["clairvoyant bound", money(b.value), f"{money(b.low)} to {money(b.high)}"]
+        rows.append([*cells, *[""] * (len(head) - 3)])
+    return table(head, rows)
+
+
+def _policy_cells(x: Line) -> list[str]:
+    name = f"**{x.policy}**" if x.learned else x.policy
+    cells = [name, money(x.cost.value), f"{money(x.cost.low)} to {money(x.cost.high)}"]
+    if x.diff is None or x.improvement is None:
+        return [*cells, "reference", "", "", "", ""]
+    d, p, i = x.diff, x.percent, x.improvement
+    return [
+        *cells,
+        money(d.value, sign=True),
+        f"{money(d.low, sign=True)} to {money(d.high, sign=True)}",
+        "" if p is None else f"{p.value:+.1f} % ({p.low:+.1f} to {p.high:+.1f})",
+        f"{i.value:.2f} ({i.low:.2f} to {i.high:.2f})",
+        x.verdict or "",
+    ]
+
+
+def kpi_table(results: Results, comparison: Comparison, names: tuple[str, ...]) -> str:
+    """Markdown: one row per key figure, one column per policy, cheapest first."""
+    order = [x.policy for x in comparison.lines]
+    rows = []
+    for name in names:
+        values = [float(results.kpi(name, p).mean()) for p in order]
+        if any(values):
+            unit = KPIS.rows[KPIS.index(name)].unit
+            rows.append([f"{name} [{unit}]", *(number(v) for v in values)])
+    return table(["key figure", *order], rows)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def to_json(results: Results, comparison: Comparison, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Every per-episode number, the conclusions and the provenance, as plain values."""
+    plain = {
+        "format": FORMAT,
+        "meta": dict(meta),
+        "asked": results.asked,
+        "episodes": results.episodes,
+        "unfinished": list(results.unfinished),
+        "seeds": [str(s) for s in results.seeds.tolist()],  # text: they exceed what JSON readers keep exact
+        "seed_base": str(EVAL_SEED_BASE),
+        "start": [{"year_row": int(y), "hour": float(h)} for y, h in results.start],
+        "units": {r.name: r.unit for r in KPIS.rows},
+        "learned": sorted(results.learned),
+        "policies": {
+            p: {n: results.kpi(n, p).tolist() for n in KPIS.names} for p in results.policies
+        },
+        "bound_usd": None if results.bound is None else results.bound.tolist(),
+        "bootstrap": {"seed": BOOTSTRAP_SEED, "resamples": stats.RESAMPLES, "level": 0.95},
+        "reference": comparison.reference,
+        "comparison": [_line_json(x) for x in comparison.lines],
+        "verdict": list(comparison.sentences),
+        "warnings": list(comparison.warnings),
+    }  # fmt: skip
+    cleaned: dict[str, Any] = _finite(plain)
+    return cleaned
+
+
+def _line_json(x: Line) -> dict[str, Any]:
+    plain = asdict(x)
+    plain["side"] = {
+        n: {"mean": v, "difference": asdict(d), "verdict": said} for n, (v, d, said) in x.side.items()
+    }
+    return plain
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: such numbers become null."""
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _verdict_page(results: Results, comparison: Comparison) -> str:
+    lines = ["## Verdict", "", "\n\n".join(comparison.sentences)]
+    if comparison.warnings:
+        lines += ["", *(f"- **Note:** {w}" for w in comparison.warnings)]
+    lines += [
+        "",
+        f"*{results.episodes} paired episodes. Costs are interquartile means in USD per episode; intervals "
+        "are 95 % percentile bootstraps; an interval that touches zero is called no difference. The reference is "
+        "the rule that was cheapest on these very episodes, which favours it. Other figures are means.*",
+    ]
+    return "\n".join(lines)
+
+
+def _how_page(results: Results, meta: Mapping[str, Any]) -> str:
+    known = {k: v for k, v in meta.items() if k not in ("notes", "command")}
+    return (
+        "## How this was made\n\n"
+        f"```\n{meta.get('command', '')}\n```\n\n"
+        f"Episode seeds {results.seeds[0]} to {results.seeds[-1]}, the same for every policy.\n\n"
+        f"```json\n{json.dumps(_finite(known), indent=1)}\n```"
+    )
+
+
+def _gallery(names: list[str]) -> str:
+    order = [*(n for n in _CAPTIONS if n in names), *(n for n in names if n not in _CAPTIONS)]
+    parts = ["## Figures"]
+    for name in order:
+        caption = _CAPTIONS.get(
+            name, "The first episode hour by hour: load, price, hottest inlet, cooling share."
+        )
+        parts.append(f"{caption}\n\n![{name}](figures/{name}.png)")
+    return "\n\n".join(parts)
+
+
+def _percent(x: float | None) -> str:
+    return "" if x is None else f"{x:.0f} %"
+
+
+def _clear(out: Path) -> None:
+    """Remove what `write` wrote into `out`, and nothing else."""
+    for name in ("results.json", "report.md"):
+        (out / name).unlink(missing_ok=True)
+    for pattern in ("figures/**/*.png", "tensorboard/**/events.out.tfevents.*"):
+        for path in sorted(out.glob(pattern)):
+            path.unlink()

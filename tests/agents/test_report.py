@@ -1,0 +1,188 @@
+"""Reports of made-up results: files, words, tables, figures and TensorBoard tags."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from agents import board, figures, report
+from agents.compare import compare, money, number
+from gcn_env.errors import UserError
+from gcn_env.metrics import HEADLINE, KPIS
+from tests.agents.results_fixture import POLICIES, results
+from tests.house.tools import succeeds
+
+META = {"scenario": "made-up", "command": "evaluate.py --episodes 20", "config": {"seed": 0}}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "out"
+    report.prepare(out)
+    res = results()
+    return out, res, report.write(out, res, META, scenario="Five regions.")
+
+
+def events(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    loaded = EventAccumulator(str(folder), size_guidance={"tensors": 0, "images": 0}).Reload()
+    return loaded
+
+
+def test_files(written):
+    out, res, _ = written
+    names = {str(p.relative_to(out)) for p in out.rglob("*.png")}
+    assert {"figures/cost_by_term.png", "figures/paired_difference.png", "figures/strips/ppo.png"} <= names
+    assert {p.name for p in (out / "tensorboard").iterdir()} == {board.REPORT_RUN, *res.policies}
+
+
+def test_verdict_comes_first_with_numbers_and_interval(written):
+    out, _, comparison = written
+    text = (out / "report.md").read_text()
+    first = text.split("\n\n")[2]
+    assert first.startswith("**ppo is better than the best rule, cost-greedy+b1.** It costs ")
+    assert "95 % interval" in first
+    assert comparison.reference == "cost-greedy+b1"
+    for name in ("figures/cost_by_term.png", "figures/strips/ppo.png"):
+        assert f"]({name})" in text
+        assert (out / name).exists()
+    assert "evaluate.py --episodes 20" in text
+    assert "Five regions." in text
+
+
+def test_json_holds_every_episode(written):
+    out, res, comparison = written
+    data = json.loads((out / "results.json").read_text())
+    assert data["policies"]["ppo"]["total_usd"] == res.kpi("total_usd", "ppo").tolist()
+    assert set(data["policies"]["ppo"]) == set(KPIS.names)
+    assert [int(s) for s in data["seeds"]] == res.seeds.tolist()
+    assert data["reference"] == comparison.reference
+    assert data["meta"] == META
+    assert data["verdict"] == list(comparison.sentences)
+
+
+def test_equal_results_give_equal_files(written, tmp_path):
+    out, _, _ = written
+    report.write(tmp_path, results(), META, scenario="Five regions.", tensorboard=False)
+    for name in ("results.json", "report.md", "figures/cost_by_term.png", "figures/strips/ppo.png"):
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_tensorboard_reads_it(written):
+    out, res, _ = written
+    ppo = events(out / "tensorboard" / "ppo")
+    tags = ppo.Tags()["tensors"]
+    assert {f"kpi/{n}" for n in KPIS.names} | {f"iqm/{n}" for n in HEADLINE} <= set(tags)
+    assert {"hour/bill_kusd", "hour/grid_mw"} <= set(tags)
+    series = ppo.Tensors("kpi/total_usd")
+    assert [e.step for e in series] == list(range(20))
+    got = [float(e.tensor_proto.float_val[0]) for e in series]
+    np.testing.assert_allclose(got, res.kpi("total_usd", "ppo"), rtol=1e-6)
+    summary = events(out / "tensorboard" / board.REPORT_RUN)
+    assert "figures/cost_by_term" in summary.Tags()["images"]
+    page = summary.Tensors("1_verdict")[0].tensor_proto.string_val[0].decode()
+    assert "ppo is better than the best rule" in page
+
+
+def test_never_overwrites(written, tmp_path):
+    with pytest.raises(UserError, match=r"not empty.*--overwrite"):
+        report.prepare(written[0])
+    (tmp_path / "thesis.txt").write_text("do not lose me")
+    with pytest.raises(UserError, match="not a report"):
+        report.prepare(tmp_path, overwrite=True)
+    with pytest.raises(UserError, match="is a file"):
+        report.prepare(tmp_path / "thesis.txt", overwrite=True)
+
+
+def test_overwrite_replaces_the_report_and_nothing_else(tmp_path):
+    report.write(tmp_path, results(), META)
+    (tmp_path / "notes.txt").write_text("mine")
+    report.prepare(tmp_path, overwrite=True)
+    left = {p.name for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == {"notes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"policies": {"a": 1.0, "b": 1.0}, "learned": ("b",), "noise": 0.1}, "no difference"),
+        ({"policies": {"a": 1.0, "b": 1.2}, "learned": ("b",)}, "b is worse than the best rule, a"),
+        ({"policies": {"a": 1.0, "b": 1.2}, "learned": ()}, "a is the best rule"),
+        ({"policies": {"a": 1.0}, "learned": ()}, "evaluated alone"),
+        ({"policies": {"a": 1.0, "b": 1.2}, "learned": ("a", "b")}, "the cheapest policy"),
+    ],
+)
+def test_sentences(changes, said):
+    assert said in " ".join(compare(results(**changes)).sentences)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"episodes": 5}, "Only 5 episodes"),
+        ({"asked": 40}, "Interrupted: 20 of 40"),
+        ({"unfinished": ("dqn",)}, "not evaluated: dqn"),
+        ({"policies": {"a": 1.0}, "learned": ("a",)}, "No rule was evaluated"),
+        ({"policies": {"a": 1.0, "b": 1.0}, "learned": ("b",), "noise": 0.1}, "touches zero for b"),
+    ],
+)
+def test_warnings(changes, said):
+    assert said in " ".join(compare(results(**changes)).warnings)
+
+
+def test_twenty_clean_episodes_warn_of_nothing():
+    assert compare(results()).warnings == ()
+
+
+def test_bound_and_gap():
+    res = results(bound=0.8 * results().kpi("total_usd", "cost-greedy+b1"))
+    c = compare(res)
+    line = c.line("ppo")
+    best, ours = c.line(c.reference).cost.value, line.cost.value
+    assert line.gap == pytest.approx(100 * (best - ours) / (0.2 * best))
+    assert "clairvoyant bound" in report.policy_table(c)
+
+
+def test_single_policy_and_no_records_still_draw():
+    res = results(policies={"alone": 1.0}, learned=(), records={}, episodes=2)
+    drawn = figures.draw(res, compare(res))
+    assert set(drawn) == {"cost_by_term", "cost_carbon_late", "profile"}
+    assert figures.pixels(drawn["profile"]).shape[2] == 3
+
+
+def test_one_look_per_policy_and_no_two_alike():
+    many = {f"rule-{i}": 1.0 + i / 100 for i in range(20)} | {"ppo": 0.9}
+    res = results(policies=many, episodes=3)
+    style = figures.looks(res, compare(res))
+    assert style["ppo"].colour == figures.OKABE_ITO[0]
+    assert len({(x.colour, x.marker) for x in style.values()}) == len(many)
+
+
+def test_axes_carry_units():
+    res = results()
+    for name, figure in figures.draw(res, compare(res)).items():
+        for ax in figure.axes:
+            labels = ax.get_xlabel() + ax.get_ylabel() + ax.get_title(loc="left")
+            if labels:
+                assert any(u in labels for u in ("[", "days", "against")), (name, labels)
+
+
+def test_money_and_number():
+    assert [money(x) for x in (12.3, 4567, -2.5e6)] == ["12 USD", "4.6 kUSD", "-2.500 MUSD"]
+    assert money(4567, sign=True) == "+4.6 kUSD"
+    assert [number(x) for x in (0.12345, 999.9, 12345.6)] == ["0.123", "1,000", "12,346"]
+
+
+def test_rules_are_reported_without_torch(root, tmp_path):
+    code = (
+        "import sys, pathlib; from tests.agents.results_fixture import results; from agents import report;"
+        f"report.write(pathlib.Path({str(tmp_path)!r}), results(), {{}}); assert 'torch' not in sys.modules"
+    )
+    succeeds([sys.executable, "-c", code], root, PYTHONPATH=str(root))
+
+
+def test_policies_of_the_fixture_are_ordered_as_planted():
+    c = compare(results())
+    assert [x.policy for x in c.lines] == sorted(POLICIES, key=POLICIES.get)
