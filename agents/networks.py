@@ -206,10 +206,13 @@ class EntityNetwork(nn.Module):
 
     def _cooling(self, region: Tensor, context: Tensor) -> Tensor:
         """Cooling logits `[..., 3 L]` of region embeddings `[..., W]`."""
-        return self.cool_score(torch.relu(self.cool_region(region) + self.cool_context(context)))
+        hidden = torch.relu(self.cool_region(region) + self.cool_context(context))
+        logits: Tensor = self.cool_score(hidden)
+        return logits
 
     def _value(self, context: Tensor) -> Tensor:
-        return self.value_out(torch.relu(self.value_hidden(context))).squeeze(1)
+        value: Tensor = self.value_out(torch.relu(self.value_hidden(context)))
+        return value.squeeze(1)
 
     @torch.no_grad()
     def standardise(self, obs: Observation) -> None:
@@ -228,7 +231,7 @@ class EntityNetwork(nn.Module):
             getattr(self, name).standardise(obs[name])
 
     def rescale_value(self, gain: float, shift: float) -> None:
-        """Make the value `gain * value + shift`, exactly, so that what was learned survives a change of scale.
+        """Make the value `gain * value + shift`, exactly: what was learned survives a change of scale.
 
         van Hasselt et al., "Learning values across many orders of magnitude", NeurIPS 2016.
         """

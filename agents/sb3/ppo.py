@@ -19,16 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.networks import EntityNetwork, Joint
+from agents.sb3.predict import AnySize
 
 Array = npt.NDArray[Any]
 UNIFORM_FLOOR = 1e-20  # keeps the Gumbel noise finite
-
-
-def to_tensors(obs: Mapping[str, Array], device: torch.device) -> tuple[dict[str, Tensor], bool]:
-    """Observation arrays as float tensors with a leading batch axis, and whether they came with one."""
-    batched = np.ndim(obs["mask"]) == 2
-    tensors = {k: torch.as_tensor(np.asarray(v, np.float32), device=device) for k, v in obs.items()}
-    return (tensors if batched else {k: v.unsqueeze(0) for k, v in tensors.items()}), batched
 
 
 class Heads:
@@ -111,7 +105,7 @@ class Heads:
         )
 
 
-class EntityPolicy(MultiInputActorCriticPolicy):
+class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
     """Actor and critic of one `EntityNetwork`; actions are always legal.
 
     Args:
@@ -124,7 +118,7 @@ class EntityPolicy(MultiInputActorCriticPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space[Any],
+        observation_space: spaces.Dict,
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         network: Mapping[str, Any],
@@ -137,7 +131,7 @@ class EntityPolicy(MultiInputActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         self.net = EntityNetwork(**self._network)
         self.optimizer = self.optimizer_class(
-            self.net.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
+            self.net.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs  # type: ignore[call-arg]
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -166,20 +160,6 @@ class EntityPolicy(MultiInputActorCriticPolicy):
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         return self.heads(observation)[0].actions(deterministic)
 
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Array | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Array, Any]:
-        """Legal choices for one observation or a batch, also of fleets of other sizes than the one trained on."""
-        self.set_training_mode(False)
-        tensors, batched = to_tensors(observation, self.device)
-        with torch.no_grad():
-            actions = self._predict(tensors, deterministic).cpu().numpy()
-        return (actions if batched else actions[0]), state
-
 
 class RolloutBuffer(DictRolloutBuffer):
     """`DictRolloutBuffer` that keeps its arrays from rollout to rollout and gathers minibatches in torch.
@@ -199,7 +179,9 @@ class RolloutBuffer(DictRolloutBuffer):
         for name in ("rewards", "returns", "episode_starts", "values", "log_probs", "advantages"):
             setattr(self, name, np.zeros(shape, np.float32))
 
-    def _get_samples(self, batch_inds: Array, env: Any = None) -> DictRolloutBufferSamples:
+    def _get_samples(  # type: ignore[override]
+        self, batch_inds: Array, env: Any = None
+    ) -> DictRolloutBufferSamples:
         rows = torch.from_numpy(batch_inds)
 
         def take(array: Array) -> Tensor:

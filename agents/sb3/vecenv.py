@@ -93,7 +93,7 @@ def observation_space(obs: Observation) -> spaces.Dict:
 
 
 def action_space(world: Any, view: str) -> spaces.Space[Any]:
-    """Joint: Q placement heads of P + 1 choices, then 3 R cooling heads of L; sequential: one of the larger size."""
+    """Joint: Q placement heads of P + 1 choices, then 3 R cooling heads of L; sequential: the larger."""
     if view == "sequential":
         return spaces.Discrete(max(world.n_pools + 1, world.n_levels))
     heads = [world.n_pools + 1] * world.n_slots + [world.n_levels] * (3 * world.n_regions)
