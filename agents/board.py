@@ -1,8 +1,8 @@
 """TensorBoard files of an evaluation, written with TensorBoard's own writer: no torch, no TensorFlow.
 
 One sub-run per policy, so that policies share a chart; figures and pages are in the sub-run `report`. Scalars
-`kpi/*` have the paired episode as their step, `hour/*` the hour of the first episode, and `iqm/*` hold the
-interquartile mean, which the HParams tab tabulates.
+`kpi/*` have the paired episode as their step, `timeline/*` the hour of the first episode, and `kpi_iqm/*` hold
+the interquartile mean, which the HParams tab tabulates.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def write(
             for kpi in HEADLINE:
                 value = float(stats.iqm(results.kpi(kpi, name)))
                 unit = KPIS.rows[KPIS.index(kpi)].unit
-                run.scalars(f"iqm/{kpi}", np.array([value]), f"interquartile mean over episodes [{unit}]")
+                run.scalars(f"kpi_iqm/{kpi}", np.array([value]), f"interquartile mean over episodes [{unit}]")
             if name in results.records:
                 for tag, (values, unit) in hourly(results.records[name]).items():
-                    run.scalars(f"hour/{tag}", values, f"[{unit}]; first episode, step: hour")
+                    run.scalars(f"timeline/{tag}", values, f"[{unit}]; first episode, step: hour")
 
 
 def hourly(record: Record) -> dict[str, tuple[npt.NDArray[Any], str]]:
@@ -140,9 +140,9 @@ class _Run:
         """Columns of the HParams tab."""
         from tensorboard.plugins.hparams import summary_v2 as hp
 
-        columns = [hp.HParam("policy"), hp.HParam("kind"), hp.HParam("placement"), hp.HParam("cooling")]
+        columns = [hp.HParam("kind"), hp.HParam("placement"), hp.HParam("cooling")]
         metrics = [
-            hp.Metric(f"iqm/{n}", display_name=f"{n} [{KPIS.rows[KPIS.index(n)].unit}]") for n in HEADLINE
+            hp.Metric(f"kpi_iqm/{n}", display_name=f"{n} [{KPIS.rows[KPIS.index(n)].unit}]") for n in HEADLINE
         ]
         self._add(hp.hparams_config_pb(columns, metrics, time_created_secs=0.0), 0)
 
@@ -152,7 +152,6 @@ class _Run:
 
         placement, _, cooling = policy.removeprefix("rule:").partition("+")
         values = {
-            "policy": policy,
             "kind": "learned" if learned else "rule",
             "placement": "learned" if learned else placement,
             "cooling": "learned" if learned else cooling or "none",

@@ -213,7 +213,7 @@ def _side(name: str, x: Line) -> str:
 
 def number(x: float) -> str:
     """Three significant digits below a thousand, whole numbers with separators above."""
-    return f"{x:,.0f}" if abs(x) >= 999.5 else f"{x:.3g}"
+    return f"{x:,.0f}" if abs(x) >= 999.5 or x == 0 else f"{x:#.3g}".rstrip(".")
 
 
 def _list(parts: list[str]) -> str:
@@ -247,13 +247,22 @@ def _warnings(results: Results, c: Comparison, has_rules: bool) -> tuple[str, ..
     return tuple(out)
 
 
+_SCALES = ((1e6, "MUSD", 3), (1e3, "kUSD", 1))
+
+
 def money(usd: float, *, sign: bool = False) -> str:
     """Dollars with three to four digits: `1.234 MUSD`, `12.3 kUSD`, `123 USD`."""
     form = "+" if sign else ""
-    for limit, unit, digits in ((1e6, "MUSD", 3), (1e3, "kUSD", 1)):
-        if abs(usd) >= limit:
-            return f"{usd / limit:{form}.{digits}f} {unit}"
-    return f"{usd:{form}.0f} USD"
+    scale, unit, digits = next((s for s in _SCALES if abs(usd) >= s[0]), (1.0, "USD", 0))
+    return f"{usd / scale:{form}.{digits}f} {unit}"
+
+
+def money_interval(e: Estimate, *, sign: bool = False) -> str:
+    """`12.3 (11.0 to 13.1) kUSD`: an estimate and its interval in one unit."""
+    form, largest = ("+" if sign else ""), max(abs(e.value), abs(e.low), abs(e.high))
+    scale, unit, digits = next((s for s in _SCALES if largest >= s[0]), (1.0, "USD", 0))
+    value, low, high = (f"{x / scale:{form}.{digits}f}" for x in (e.value, e.low, e.high))
+    return f"{value} ({low} to {high}) {unit}"
 
 
 def _money_ci(e: Estimate) -> str:

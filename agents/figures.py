@@ -31,10 +31,10 @@ TERM_COLOURS = (
     "#332288", "#88CCEE", "#117733", "#44AA99", "#999933", "#CC6677", "#AA4499", "#882255", "#661100",
     "#6699CC", "#888888", "#DDCC77",
 )  # fmt: skip
-WIDTH, DPI = 9.0, 110  # inches, dots per inch: 990 pixels, about what TensorBoard shows
+WIDTH, DPI = 7.2, 140  # inches, dots per inch: 1008 pixels; large letters, since TensorBoard shows thumbnails
 STRIPS_AT_MOST = 4  # policies that get a page of strips: the best rule, learned policies, then the cheapest
 _STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 12, "axes.titleweight": "bold",
+    "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow":
     True, "axes.grid": True, "grid.color": "#E3E3E3", "grid.linewidth": 0.8, "legend.frameon": False,
     "figure.facecolor": "white", "savefig.facecolor": "white", "axes.titlepad": 10,
@@ -150,8 +150,8 @@ def paired_differences(results: Results, comparison: Comparison) -> Figure:
     ax.set_ylim(-0.6, len(lines) - 0.4)
     ax.grid(visible=False, axis="y")
     ax.set_xlabel(
-        f"cost minus {comparison.reference} [kUSD per episode]; dots: episodes, bar: 95 % interval of the "
-        "interquartile mean",
+        f"cost minus {comparison.reference} [kUSD per episode]\n"
+        "dots: episodes; bar: 95 % interval of the interquartile mean",
         fontsize=9,
     )
     ax.set_title(f"Cost against {_what(comparison)}, same episodes: left of zero is cheaper")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents import stats
-from agents.compare import BOOTSTRAP_SEED, Comparison, Line, compare, money, number
+from agents.compare import BOOTSTRAP_SEED, Comparison, Line, compare, money_interval, number
 from agents.evaluation import EVAL_SEED_BASE, Results
 from agents.figures import draw
 from gcn_env.errors import UserError
@@ -105,30 +105,29 @@ def markdown_pages(
 
 
 def policy_table(comparison: Comparison) -> str:
-    """Markdown: interquartile mean, interval, paired difference, improvement, verdict."""
+    """Markdown: interquartile mean, paired difference, improvement (95 % intervals in brackets), verdict."""
     gap = any(x.gap is not None for x in comparison.lines)
     head = [
-        "policy", "IQM cost", "95 % interval", f"minus {comparison.reference}", "95 % interval",
-        "in per cent", "P(cheaper)", "verdict", *(["gap to bound closed"] if gap else []),
+        "policy", "cost", f"minus {comparison.reference}", "in per cent", "P(cheaper)", "verdict",
+        *(["gap to bound closed"] if gap else []),
     ]  # fmt: skip
     rows = [[*_policy_cells(x), *([_percent(x.gap)] if gap else [])] for x in comparison.lines]
     if comparison.bound is not None:
         b = comparison.bound
-        cells = ["clairvoyant bound", money(b.value), f"{money(b.low)} to {money(b.high)}"]
+        cells = ["clairvoyant bound", money_interval(b)]
         rows.append([*cells, *[""] * (len(head) - 3)])
     return table(head, rows)
 
 
 def _policy_cells(x: Line) -> list[str]:
     name = f"**{x.policy}**" if x.learned else x.policy
-    cells = [name, money(x.cost.value), f"{money(x.cost.low)} to {money(x.cost.high)}"]
+    cells = [name, money_interval(x.cost)]
     if x.diff is None or x.improvement is None:
-        return [*cells, "reference", "", "", "", ""]
-    d, p, i = x.diff, x.percent, x.improvement
+        return [*cells, "reference", "", "", ""]
+    p, i = x.percent, x.improvement
     return [
         *cells,
-        money(d.value, sign=True),
-        f"{money(d.low, sign=True)} to {money(d.high, sign=True)}",
+        money_interval(x.diff, sign=True),
         "" if p is None else f"{p.value:+.1f} % ({p.low:+.1f} to {p.high:+.1f})",
         f"{i.value:.2f} ({i.low:.2f} to {i.high:.2f})",
         x.verdict or "",
@@ -213,8 +212,8 @@ def _verdict_page(results: Results, comparison: Comparison) -> str:
     lines += [
         "",
         f"*{results.episodes} paired episodes. Costs are interquartile means in USD per episode; intervals "
-        "are 95 % percentile bootstraps; an interval that touches zero is called no difference. The reference is "
-        "the rule that was cheapest on these very episodes, which favours it. Other figures are means.*",
+        "are 95 % percentile bootstraps; an interval that touches zero is called no difference. The "
+        "reference is the rule that was cheapest on these very episodes, which favours it. Other figures are means.*",
     ]
     return "\n".join(lines)
 

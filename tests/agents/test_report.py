@@ -74,8 +74,8 @@ def test_tensorboard_reads_it(written):
     out, res, _ = written
     ppo = events(out / "tensorboard" / "ppo")
     tags = ppo.Tags()["tensors"]
-    assert {f"kpi/{n}" for n in KPIS.names} | {f"iqm/{n}" for n in HEADLINE} <= set(tags)
-    assert {"hour/bill_kusd", "hour/grid_mw"} <= set(tags)
+    assert {f"kpi/{n}" for n in KPIS.names} | {f"kpi_iqm/{n}" for n in HEADLINE} <= set(tags)
+    assert {"timeline/bill_kusd", "timeline/grid_mw"} <= set(tags)
     series = ppo.Tensors("kpi/total_usd")
     assert [e.step for e in series] == list(range(20))
     got = [float(e.tensor_proto.float_val[0]) for e in series]
