@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gcn_env.core.plant import PlantParams
+from gcn_env.core.plant_table import PlantParams
 from gcn_env.core.state import Array
 
 TRAINING, BATCH, INFERENCE, HPC = 0, 1, 2, 3

@@ -17,6 +17,7 @@ N_STREAMS = 4
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 EPISODE_STEP = np.uint64(0xD1B54A32D192ED03)  # odd constant between the seeds of successive episodes
+SPLIT_BITS = np.uint64(3)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)

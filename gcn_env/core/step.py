@@ -20,8 +20,6 @@ Environments never read each other, so any split into ranges gives the same bits
 from __future__ import annotations
 
 
-import numba
-
 from gcn_env.core import rng
 from gcn_env.core.execution import execute, start
 from gcn_env.core.failures import fail
@@ -214,22 +212,5 @@ def reset_one(b, seed, split, years, timing, state, world):
 
 @kernel()
 def next_seed(seed):
-    """Seed of the episode after the one of `seed`."""
-    return rng.mix(seed + rng.EPISODE_STEP)
-
-
-@kernel()
-def step_serial(block, n_envs, split, actions, n_levels, timing, state, world, reward, done):
-    """All environments on one core, in blocks small enough for its cache."""
-    for k in range(0, n_envs, block):
-        step_range(k, min(k + block, n_envs), split, actions, n_levels, timing, state, world, reward, done)
-
-
-@kernel(parallel=True)
-def step_parallel(block, n_envs, split, actions, n_levels, timing, state, world, reward, done):
-    """All environments on all cores: the same bits as `step_serial`."""
-    for i in numba.prange((n_envs + block - 1) // block):
-        k = i * block
-        step_range(k, min(k + block, n_envs), split, actions, n_levels, timing, state, world, reward, done)
-
-
+    """Seed of the episode after the one of `seed`; the two lowest bits name the split and stay."""
+    return (rng.mix(seed + rng.EPISODE_STEP) & ~rng.SPLIT_BITS) | (seed & rng.SPLIT_BITS)

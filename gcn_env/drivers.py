@@ -1,0 +1,169 @@
+"""Drivers: kernels that step and encode a whole batch, joint or one head at a time, on one core or on all.
+
+Each environment is independent, so serial and parallel drivers, and any block size, give the same bits.
+"""
+
+from __future__ import annotations
+
+import numba
+
+from gcn_env.core.jit import kernel
+from gcn_env.core.params import INFERENCE
+from gcn_env.core.placement import devices_needed, legal_pool
+from gcn_env.core.state import N_HEADS
+from gcn_env.core.step import step_range
+from gcn_env.core.workload import local_time
+from gcn_env.encoder import encode_fleet, encode_job, encode_joint, encode_pairs, fill_slots
+from gcn_env.observation import POOLS, REGIONS
+
+R_CURRENT = REGIONS.index("is_current")
+P_CURRENT = POOLS.index("current_region")
+PLACEMENT = 0  # columns of `head`: placement, then the three cooling heads
+
+
+@kernel()
+def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
+    """Observations of the joint view for environments [lo, hi)."""
+    clock, signals, _sources, jobs, pools, plants, _ledger = state
+    fleet, geo, money, _work, bank, plant = world
+    low, high = plant.head_low, plant.head_high
+    encode_joint(lo, hi, timing.horizon, n_levels, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high)
+
+
+@kernel()
+def joint_serial(block, n_envs, split, actions, n_levels, timing, state, world, view, kinds, reward, done):
+    """Step and encode every environment on one core, in blocks small enough for its cache."""
+    for k in range(0, n_envs, block):
+        end = min(k + block, n_envs)
+        step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
+        encode_joint_range(k, end, n_levels, timing, state, world, view, kinds)
+
+
+@kernel(parallel=True)
+def joint_parallel(block, n_envs, split, actions, n_levels, timing, state, world, view, kinds, reward, done):
+    """As `joint_serial`, on all cores."""
+    for i in numba.prange((n_envs + block - 1) // block):
+        k = i * block
+        end = min(k + block, n_envs)
+        step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
+        encode_joint_range(k, end, n_levels, timing, state, world, view, kinds)
+
+
+@kernel()
+def forced_choice(b, head, jobs, plants, fleet, geo, plant):
+    """The only legal choice of a head, or -1 if there are several."""
+    n_slots = jobs.slot.shape[1]
+    if head >= n_slots:
+        r, h = (head - n_slots) // N_HEADS, (head - n_slots) % N_HEADS
+        v = b % plant.head_low.shape[0]
+        return -1 if plant.head_high[v, r, h] > plant.head_low[v, r, h] else 0
+    j = jobs.slot[b, head]
+    if j < 0:
+        return 0
+    legal, last = 0, 0
+    for p in range(fleet.region.shape[0]):
+        if legal_pool(b, j, p, jobs, plants, fleet, geo):
+            legal += 1
+            last = p + 1
+    if legal == 0:
+        return 0
+    if legal == 1 and jobs.kind[b, j] == INFERENCE:
+        return last
+    return -1
+
+
+@kernel()
+def claim(b, head, choice, jobs, pools, plants, fleet, geo):
+    """Count the devices of a placement just chosen as taken, for the decisions that follow in the same step."""
+    if head >= jobs.slot.shape[1] or choice < 1 or choice > fleet.region.shape[0]:
+        return
+    j = jobs.slot[b, head]
+    if j >= 0 and legal_pool(b, j, choice - 1, jobs, plants, fleet, geo):
+        kind = jobs.kind[b, j]
+        pools.claimed[b, choice - 1] += devices_needed(kind, jobs.gang[b, j], fleet.speed[kind, choice - 1])
+
+
+@kernel()
+def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
+    """First head from `head` on with more than one choice; forced ones are filled in on the way."""
+    n_heads = choices.shape[1]
+    while head < n_heads:
+        forced = forced_choice(b, head, jobs, plants, fleet, geo, plant)
+        if forced < 0:
+            break
+        choices[b, head] = forced
+        claim(b, head, forced, jobs, pools, plants, fleet, geo)
+        head += 1
+    return head
+
+
+@kernel()
+def encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds):
+    """Observation of the sequential view: the fleet, and the one head being decided."""
+    clock, signals, _sources, jobs, pools, plants, _ledger = state
+    fleet, geo, money, _work, bank, plant = world
+    low, high = plant.head_low, plant.head_high
+    n_slots, v = jobs.slot.shape[1], b % low.shape[0]
+    encode_fleet(b, v, timing.horizon, n_slots, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high)
+    head[b] = 0.0
+    view.mask[b] = 0.0
+    at = cursor[b]
+    if at < n_slots and jobs.slot[b, at] >= 0:
+        j = jobs.slot[b, at]
+        utc_hour, _ = local_time(clock.now_h[b], 0.0, 0)
+        mask = view.mask[b, : fleet.region.shape[0] + 1]
+        head[b, PLACEMENT] = 1.0
+        encode_job(b, j, clock.now_h[b], view.jobs[b, 0], mask, jobs, plants, fleet, geo, utc_hour)
+        now, rows = clock.now_h[b], view.pairs[b, 0]
+        encode_pairs(b, j, now, rows, mask, view.cost[b], view.totals[b], jobs, pools, plants, signals, fleet, geo, money)
+        return
+    view.jobs[b, 0] = 0.0
+    view.pairs[b, 0] = 0.0
+    if at >= choices_end(n_slots, low):
+        view.mask[b, 0] = 1.0  # no head is open: the episode's last observation
+        return
+    r = (at - n_slots) // N_HEADS
+    head[b, 1 + (at - n_slots) % N_HEADS] = 1.0
+    view.mask[b, :n_levels] = 1.0
+    view.regions[b, r, R_CURRENT] = 1.0
+    for p in range(fleet.region.shape[0]):
+        if fleet.region[p] == r:
+            view.pools[b, p, P_CURRENT] = 1.0
+
+
+@kernel()
+def choices_end(n_slots, low):
+    """Number of heads of the joint view."""
+    return n_slots + N_HEADS * low.shape[1]
+
+
+@kernel()
+def open_step(b, cursor, choices, state, world):
+    """Begin a control step of the sequential view: slots, and the first head with a choice."""
+    clock, _signals, _sources, jobs, pools, plants, _ledger = state
+    fleet, geo, _money, _work, _bank, plant = world
+    for p in range(pools.claimed.shape[1]):
+        pools.claimed[b, p] = 0
+    fill_slots(b, clock.now_h[b], jobs)
+    cursor[b] = next_head(b, 0, choices, jobs, pools, plants, fleet, geo, plant)
+
+
+@kernel()
+def sequential_serial(n_envs, split, actions, n_levels, cursor, choices, closed, timing, state, world, view, head, kinds, reward, done):
+    """One head of every environment; where it was the last, the control step is carried out."""
+    _clock, _signals, _sources, jobs, pools, plants, _ledger = state
+    fleet, geo, _money, _work, _bank, plant = world
+    for b in range(n_envs):
+        at = cursor[b]
+        reward[b], done[b], closed[b] = 0.0, False, False
+        if at < choices.shape[1]:
+            choices[b, at] = actions[b]
+            claim(b, at, actions[b], jobs, pools, plants, fleet, geo)
+            cursor[b] = next_head(b, at + 1, choices, jobs, pools, plants, fleet, geo, plant)
+        if cursor[b] >= choices.shape[1]:
+            for p in range(pools.claimed.shape[1]):
+                pools.claimed[b, p] = 0
+            step_range(b, b + 1, split, choices, n_levels, timing, state, world, reward, done)
+            closed[b] = True
+            open_step(b, cursor, choices, state, world)
+        encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds)

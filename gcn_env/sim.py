@@ -1,0 +1,202 @@
+"""`Sim`: the one owner of state. A batch of environments of one world, stepped together."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gcn_env import drivers
+from gcn_env.action import head_sizes
+from gcn_env.core.costs import N_COSTS
+from gcn_env.core.params import SPLITS
+from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into
+from gcn_env.core.step import next_seed, reset_one
+from gcn_env.encoder import View
+from gcn_env.errors import UserError, nearest
+from gcn_env.ledger import COUNTS, FLOWS, TERMS
+from gcn_env.observation import GLOBALS, HEADS, JOBS, PAIRS, POOLS, REGIONS
+from gcn_env.scenario.compile import World
+
+Array = npt.NDArray[Any]
+Obs = dict[str, Array]
+ViewName = Literal["joint", "sequential"]
+BLOCK = 8  # environments whose state stays in a core's cache through all phases
+
+
+class Snapshot(NamedTuple):
+    """Everything that changes in a `Sim`."""
+
+    state: State
+    cursor: Array
+    choices: Array
+
+
+class Sim:
+    """B environments of one world.
+
+    Attributes:
+        obs: name -> float32 array [B, ...], overwritten by every reset and step.
+        reward: float64 [B], minus the USD of the control step over the reference cost (0 inside a step of the
+            sequential view).
+        done: bool [B], the horizon was reached in this step.
+        closed: bool [B], this decision closed a control step (joint view: always).
+        final_obs: observations before an automatic reset; rows are valid where `done`.
+        state: the groups of `gcn_env.core.state`; its `ledger` holds the last step and the episode so far.
+        last_terms_sum, last_flows_sum, last_counts_sum: totals of each environment's last finished episode.
+        last_seed: uint64 [B], seed of that episode.
+    """
+
+    def __init__(
+        self, world: World, n_envs: int, *, split: str = "train", view: ViewName = "joint", autoreset: bool = True, threads: int = 1
+    ) -> None:
+        """Allocate `n_envs` environments; call `reset` before the first `step`.
+
+        Args:
+            world: compiled scenario.
+            n_envs: B.
+            split: which years and trace windows episodes come from.
+            view: `joint` (all heads at once) or `sequential` (one head a call, time standing still in between).
+            autoreset: start the next episode in the step that ends one.
+            threads: 1 for the serial driver; more for the parallel one (joint view).
+
+        Raises:
+            UserError: for an unknown split or view, or a batch below 1.
+        """
+        if split not in SPLITS:
+            raise UserError(f"no split {split!r}{nearest(split, SPLITS)} (splits: {', '.join(SPLITS)})")
+        if view not in ("joint", "sequential"):
+            raise UserError(f"no view {view!r}{nearest(view, ('joint', 'sequential'))} (views: joint, sequential)")
+        if n_envs < 1:
+            raise UserError(f"n_envs = {n_envs}: a batch needs at least one environment")
+        self.world, self.n_envs, self.split, self.view = world, int(n_envs), split, view
+        self.autoreset, self.threads = autoreset, threads
+        d, q, p, r = world.scenario.decisions, world.n_slots, world.n_pools, world.n_regions
+        self.head_sizes = head_sizes(q, p, r, world.n_levels)
+        self.state = allocate(n_envs, d.job_places, q, p, r, len(world.source_names))
+        joint = view == "joint"
+        n_rows, n_mask = (q, int(self.head_sizes.sum())) if joint else (1, max(p + 1, world.n_levels))
+        b = self.n_envs
+
+        def zeros(*shape: int) -> Array:
+            return np.zeros((b, *shape), np.float32)
+
+        self._view = View(
+            zeros(n_rows, len(JOBS)), zeros(p, len(POOLS)), zeros(r, len(REGIONS)), zeros(n_rows, p, len(PAIRS)),
+            zeros(len(GLOBALS)), zeros(n_mask), np.zeros((b, N_COSTS)), np.zeros((b, p, 2)),
+        )  # fmt: skip
+        self.obs: Obs = {k: getattr(self._view, k) for k in ("jobs", "pools", "regions", "pairs", "globals", "mask")}
+        self._head = zeros(len(HEADS))
+        if not joint:
+            self.obs["head"] = self._head
+        self.final_obs: Obs = {k: np.zeros_like(v) for k, v in self.obs.items()}
+        self.reward = np.zeros(b)
+        self.done = np.zeros(b, np.bool_)
+        self.closed = np.ones(b, np.bool_)
+        self.last_terms_sum = np.zeros((b, len(TERMS)))
+        self.last_flows_sum = np.zeros((b, r, len(FLOWS)))
+        self.last_counts_sum = np.zeros((b, len(COUNTS)))
+        self.last_seed = np.zeros(b, np.uint64)
+        self._cursor = np.zeros(b, np.int64)
+        self._choices = np.zeros((b, q + N_HEADS * r), np.int64)
+        self._split = SPLITS.index(split)
+        self._years = world.bank.rows(split)
+
+    def reset(self, seeds: npt.ArrayLike) -> Obs:
+        """Start an episode in every environment.
+
+        Args:
+            seeds: integers [B] (or one, from which environment i takes seed + i). Splits have seeds of their own: the
+                same number gives other episodes in training than in test.
+        """
+        given = np.atleast_1d(np.asarray(seeds))
+        if not np.issubdtype(given.dtype, np.integer):
+            raise UserError(f"seeds must be integers, not {given.dtype}")
+        if given.size == 1 and self.n_envs > 1:
+            given = given[0] + np.arange(self.n_envs)
+        if given.shape != (self.n_envs,):
+            raise UserError(f"{given.size} seeds for {self.n_envs} environments; give one each, or one for all")
+        for b in range(self.n_envs):
+            seed = (int(given[b]) * 4 + self._split) % 2**64
+            self._begin(b, np.uint64(seed))
+        self.done[:] = False
+        self.closed[:] = True
+        self.reward[:] = 0.0
+        return self.obs
+
+    def step(self, actions: npt.ArrayLike) -> None:
+        """Take one decision in every environment.
+
+        Args:
+            actions: joint view: int [B, Q + 3R]; sequential view: int [B]. Any integer is survived: what the mask
+                forbids becomes 'leave as it is' and is counted.
+
+        Raises:
+            UserError: for another shape or type.
+        """
+        given = np.asarray(actions)
+        shape = (self.n_envs, len(self.head_sizes)) if self.view == "joint" else (self.n_envs,)
+        if given.shape != shape or not np.issubdtype(given.dtype, np.integer):
+            raise UserError(f"actions are {given.dtype} {list(given.shape)}; this view takes integers {list(shape)}")
+        acts = np.ascontiguousarray(given, np.int64)
+        w = self.world
+        if self.view == "joint":
+            drive = drivers.joint_parallel if self.threads > 1 else drivers.joint_serial
+            drive(
+                BLOCK, self.n_envs, self._split, acts, w.n_levels, w.timing, self.state, w.params,
+                self._view, w.plant_kind, self.reward, self.done,
+            )  # fmt: skip
+        else:
+            drivers.sequential_serial(
+                self.n_envs, self._split, acts, w.n_levels, self._cursor, self._choices, self.closed, w.timing,
+                self.state, w.params, self._view, self._head, w.plant_kind, self.reward, self.done,
+            )  # fmt: skip
+        if self.done.any():
+            self._finish(np.flatnonzero(self.done))
+
+    def _finish(self, ended: npt.NDArray[np.intp]) -> None:
+        ledger = self.state.ledger
+        self.last_terms_sum[ended] = ledger.terms_sum[ended]
+        self.last_flows_sum[ended] = ledger.flows_sum[ended]
+        self.last_counts_sum[ended] = ledger.counts_sum[ended]
+        self.last_seed[ended] = self.state.clock.seed[ended]
+        for name, array in self.obs.items():
+            self.final_obs[name][ended] = array[ended]
+        if self.autoreset:
+            keep = [a[ended].copy() for a in (ledger.terms, ledger.flows, ledger.counts)]
+            for b in ended:
+                self._begin(int(b), next_seed(self.state.clock.seed[b]))
+            for array, kept in zip((ledger.terms, ledger.flows, ledger.counts), keep, strict=True):
+                array[ended] = kept  # the last step's booking stays readable
+
+    def begin_next(self, b: int = 0) -> None:
+        """Start the next episode of environment `b`: what an automatic reset would have started."""
+        self._begin(b, next_seed(self.state.clock.seed[b]))
+
+    def _begin(self, b: int, seed: Any) -> None:
+        w = self.world
+        reset_one(b, np.uint64(seed), self._split, self._years, w.timing, self.state, w.params)
+        self._encode(b, opening=True)
+
+    def _encode(self, b: int, opening: bool) -> None:
+        w = self.world
+        if self.view == "joint":
+            drivers.encode_joint_range(b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view, w.plant_kind)
+            return
+        if opening:
+            drivers.open_step(b, self._cursor, self._choices, self.state, w.params)
+        drivers.encode_head(b, self._cursor, w.n_levels, w.timing, self.state, w.params, self._view, self._head, w.plant_kind)
+
+    def snapshot(self) -> Snapshot:
+        """An independent copy of everything that changes."""
+        return Snapshot(copied(self.state), self._cursor.copy(), self._choices.copy())
+
+    def restore(self, snapshot: Snapshot) -> Obs:
+        """Go back to a snapshot of this or of an equal `Sim`; what follows replays exactly."""
+        copy_into(self.state, snapshot.state)
+        self._cursor[:] = snapshot.cursor
+        self._choices[:] = snapshot.choices
+        for b in range(self.n_envs):
+            self._encode(b, opening=False)
+        return self.obs
