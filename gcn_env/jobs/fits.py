@@ -51,7 +51,12 @@ class Mixture(NamedTuple):
     def mass(self, low_s: float, high_s: float) -> Array:
         """Probability of every component together with a value inside the bounds, `[k]`."""
         low, high = self.bounds(low_s, high_s)
-        return self.weight * (high - low)
+        inside: Array = self.weight * (high - low) / self.below_max()
+        return inside
+
+    def below_max(self) -> float:
+        """Probability that the lognormals alone give to values up to `max_s`: what the cut divides by."""
+        return float(np.sum(self.weight * self.bounds(0.0, np.inf)[1]))
 
     def partial_mean_s(self, low_s: float, high_s: float) -> float:
         """E[x; low <= x <= high] in s: mean times probability of the values inside the bounds."""
@@ -60,7 +65,7 @@ class Mixture(NamedTuple):
         for w, m, s in zip(self.weight, self.mu, self.sd, strict=True):
             inside = _cdf(high_s, m + s * s, s) - _cdf(low_s, m + s * s, s)
             total += float(w) * math.exp(m + 0.5 * s * s) * max(0.0, inside)
-        return total
+        return total / self.below_max()
 
     def draw_s(self, component: int, n: int, low_s: float, high_s: float, rng: np.random.Generator) -> Array:
         """`n` seconds of one component inside the bounds, one in each n-th part of the probability."""

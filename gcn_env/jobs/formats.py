@@ -23,9 +23,9 @@ HOUR_S = 3600.0
 KIB_PER_GIB = 1024.0**2
 
 # Seconds per token of Llama2-70B on 8 H100 without batching [E], after the paper that published the Azure
-# trace (Patel et al., "Splitwise", ISCA 2024): median time to first token 95 ms at the coding service's median
-# prompt of 1500 tokens, 31 ms between tokens, 493 ms end to end at 13 tokens (95 + 13 x 31 = 498). Its table is
-# quoted from memory, hence [E]; batching would share the devices among tens of requests.
+# trace (Patel et al., "Splitwise", ISCA 2024): median time to first token 95 ms at the coding service's
+# median prompt of 1500 tokens, 31 ms between tokens, 493 ms end to end at 13 tokens (95 + 13 x 31 = 498).
+# Its table is quoted from memory, hence [E]; batching would share the devices among tens of requests.
 AZURE_PROMPT_S = 0.095 / 1500.0
 AZURE_TOKEN_S = 0.031
 AZURE_GANG = 8

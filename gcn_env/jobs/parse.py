@@ -10,6 +10,7 @@ import csv
 import gzip
 import hashlib
 import importlib
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ Array = npt.NDArray[Any]
 Columns = dict[str, Sequence[str]]
 
 SWF_FIELDS = 18
+LARGEST = 1e15  # a larger number is a slip, and products of a few of them would overflow
+_DATE, _TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.][0-9]{1,3})?)?"
+_STAMP = re.compile(f"({_DATE}(?:[T ]{_TIME})?)(?:Z|[+]00:00)?")
 _STAMP_RANGE_S = (0.0, 4102444800.0)  # 1970..2100: outside it a date is a slip
 
 
@@ -173,10 +177,12 @@ def _floats(values: Sequence[str], where: Any, path: Path, blank: bool = False) 
     except ValueError:
         at = next(i for i, v in enumerate(values) if not _is_number(v))
         raise DataError(f"{path}: {where(at)} is {values[at]!r}, which is not a number") from None
-    wrong = np.isinf(out) if blank else ~np.isfinite(out)
+    wrong = ~(np.abs(out) <= LARGEST)  # true for NaN
+    if blank:
+        wrong &= ~np.isnan(out)
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise DataError(f"{path}: {where(at)} is {values[at]!r}; a finite number is needed") from None
+        raise DataError(f"{path}: {where(at)} is {values[at]!r}; a finite number is needed")
     return out
 
 
@@ -195,27 +201,22 @@ def stamps(columns: Columns, name: str, path: Path) -> Array:
         DataError: naming row and value of the first cell that is no UTC stamp.
     """
     values = columns[name]
-    bare = [v[:-1] if v.endswith("Z") else v.removesuffix("+00:00") for v in values]
+    bare = [m[1] if (m := _STAMP.fullmatch(v)) else "" for v in values]  # "" is NumPy's NaT
     try:
-        # a longer text carries an offset, which NumPy would drop with a warning
-        seconds = (
-            np.array([v if len(v) <= 23 else "x" for v in bare], "datetime64[ms]").astype(np.int64) / 1e3
-        )
-    except (ValueError, OverflowError):
-        seconds = np.full(len(values), np.nan)
-        at = next((i for i, v in enumerate(bare) if not _is_stamp(v)), 0)
-    else:
-        inside = (seconds >= _STAMP_RANGE_S[0]) & (seconds < _STAMP_RANGE_S[1])  # NaT is far outside
-        if inside.all():
-            return np.asarray(seconds, np.float64)
-        at = int(np.argmin(inside))
+        seconds = np.array(bare, "datetime64[ms]").astype(np.int64) / 1e3
+    except ValueError:  # a day or an hour that does not exist
+        seconds = np.array([_seconds(v) for v in bare])
+    inside = (seconds >= _STAMP_RANGE_S[0]) & (seconds < _STAMP_RANGE_S[1])  # NaT is far outside
+    if inside.all():
+        return np.asarray(seconds, np.float64)
+    at = int(np.argmin(inside))
     raise DataError(
         f"{path}: row {at + 1}, {name} is {values[at]!r}; a UTC time like 2017-09-18T09:22:17Z is needed"
     )
 
 
-def _is_stamp(text: str) -> bool:
+def _seconds(bare: str) -> float:
     try:
-        return len(text) <= 23 and not np.isnat(np.datetime64(text, "ms"))
-    except (ValueError, OverflowError):
-        return False
+        return float(np.datetime64(bare, "ms").astype(np.int64)) / 1e3
+    except ValueError:
+        return float("nan")

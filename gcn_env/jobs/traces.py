@@ -1,7 +1,7 @@
 """Real traces as job tables and rate series, cut to a window of time.
 
-Hours of a trace count from midnight before its first job (UTC where the trace has a clock, else its own days),
-so that `hour % 24` is an hour of its day. Rows come sorted by arrival.
+Hours of a trace count from midnight before its first job (UTC where the trace has a clock, else its own
+days), so that `hour % 24` is an hour of its day. Rows come sorted by arrival.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ Array = npt.NDArray[Any]
 HOUR_S = 3600.0
 DAY_S = 86400.0
 MIN_H = 1e-5  # 36 ms: work must be positive, and the shortest requests take a tenth of a second
+GANG_LIMIT = 1_000_000  # devices: above it a gang is a slip, and int32 not far
 SPLITS = ("train", "validation", "test")
 RATE_FORMATS = ("servegen", "csv")
 _FILL_SEED = 20171112  # what a trace lacks is drawn by row: a row has the same figures in any window
@@ -105,7 +106,7 @@ def read_trace(
     max_h: float | None = None,
     min_h: float = MIN_H,
     kind: str | None = None,
-    units_per_device: int = 1,
+    cores_per_device: int = 1,
     where: Mapping[str, str | Collection[str]] | None = None,
 ) -> JobTable:
     """Jobs of a trace as a table.
@@ -117,17 +118,17 @@ def read_trace(
             table counts from the window's start.
         max_gang: larger gangs are clipped to this many devices.
         max_h: longer jobs are clipped to this many hours.
-        min_h: shorter jobs are clipped to this many hours.
+        min_h: shorter jobs are clipped to this many hours, at least `MIN_H` (work must be positive).
         kind: job class whose engineering figures fill what the trace lacks; None = the format's own.
-        units_per_device: cores or processors of the trace that make one device; gangs are rounded up.
-        where: keep the rows whose column has the value, or one of the values; CSV families only.
+        cores_per_device: cores or processors of the trace that make one device; gangs are rounded up.
+        where: keep the rows whose column has the value, or one of the values; not for `swf`.
 
     Raises:
         DataError: for a file, format, window or bound that cannot be used.
     """
     return load_trace(
         path, format, window_h, max_gang=max_gang, max_h=max_h, min_h=min_h, kind=kind,
-        units_per_device=units_per_device, where=where,
+        cores_per_device=cores_per_device, where=where,
     )[0]  # fmt: skip
 
 
@@ -140,17 +141,18 @@ def load_trace(
     max_h: float | None = None,
     min_h: float = MIN_H,
     kind: str | None = None,
-    units_per_device: int = 1,
+    cores_per_device: int = 1,
     where: Mapping[str, str | Collection[str]] | None = None,
 ) -> tuple[JobTable, TraceReport]:
     """As `read_trace`, with the report of what was dropped, clipped and filled in."""
-    _check_bounds(max_gang, max_h, min_h, units_per_device)
+    _check_bounds(max_gang, max_h, min_h, cores_per_device)
+    min_h = max(min_h, MIN_H)
     file = _open(path, format, where)
     raw = file.raw
     name = check_kind(kind if kind is not None else _kind_of(format))
-    gang = np.ceil(raw.units / units_per_device)
+    gang = np.ceil(raw.units / cores_per_device)
     work_h = raw.duration_s / HOUR_S
-    columns, filled = _filled(raw, gang, work_h, name, units_per_device)
+    columns, filled = _filled(raw, gang, work_h, name, cores_per_device)
     hour = (raw.arrival_s - file.origin_s) / HOUR_S
     first, last = _window(window_h, file.extent_h, path)
     pick = file.order[(hour[file.order] >= first) & (hour[file.order] < last)]
@@ -166,6 +168,8 @@ def load_trace(
     }
     before = float(np.sum(gang * work_h))
     gang, work_h = np.minimum(gang, most_gang), np.clip(work_h, min_h, most_h)
+    if gang.max() > GANG_LIMIT:
+        raise DataError(f"{path}: a job asks for {gang.max():g} devices; set max_gang to what a site holds")
     memory, data, every, comm = (c[pick] for c in columns)
     table = job_table(hour, gang, work_h, memory, data, every, comm, last - first)
     dropped = dict(raw.dropped)
@@ -273,10 +277,8 @@ def _open(path: str | Path, format: str, where: Mapping[str, str | Collection[st
         (name, (values,) if isinstance(values, str) else tuple(sorted(values)))
         for name, values in sorted((where or {}).items())
     )
-    if wanted and format in (SWF, PARQUET):
-        raise DataError(
-            f"where={dict(wanted)}: rows of {format} files cannot be picked by column; leave it out"
-        )
+    if wanted and format == SWF:
+        raise DataError(f"where={dict(wanted)}: an SWF log has no named columns; leave it out")
     file = Path(path)
     stat = file.stat() if file.is_file() else None
     return _parsed(file, format, wanted, (stat.st_mtime_ns, stat.st_size) if stat else None)
@@ -301,6 +303,9 @@ def _parsed(
     origin_s = math.floor(float(raw.arrival_s.min()) / DAY_S) * DAY_S
     extent_h = (math.floor((float(raw.arrival_s.max()) - origin_s) / DAY_S) + 1) * 24.0
     order = np.argsort(raw.arrival_s, kind="stable")
+    for array in raw:  # shared by every later call
+        if isinstance(array, np.ndarray):
+            array.setflags(write=False)
     return _File(raw, order, origin_s, extent_h, rows, digest(data))
 
 
@@ -324,7 +329,7 @@ def _kind_of(format: str) -> str:
 
 
 def _filled(
-    raw: Raw, gang: Array, work_h: Array, kind: str, units_per_device: int
+    raw: Raw, gang: Array, work_h: Array, kind: str, cores_per_device: int
 ) -> tuple[list[Array], tuple[str, ...]]:
     """Memory per device, data, checkpoints, communication: the trace's where known, else engineering."""
     known: dict[str, Array | None] = {
@@ -333,7 +338,7 @@ def _filled(
         "checkpoint_h": raw.checkpoint_h,
         "comm": raw.comm,
     }
-    guess = attributes(kind, gang, work_h, units_per_device, np.random.default_rng(_FILL_SEED))
+    guess = attributes(kind, gang, work_h, cores_per_device, np.random.default_rng(_FILL_SEED))
     columns: list[Array] = []
     filled: list[str] = []
     for (name, given), drawn in zip(known.items(), guess, strict=True):
@@ -357,10 +362,10 @@ def _window(
     return first, last
 
 
-def _check_bounds(max_gang: int | None, max_h: float | None, min_h: float, units_per_device: int) -> None:
+def _check_bounds(max_gang: int | None, max_h: float | None, min_h: float, cores_per_device: int) -> None:
     if max_gang is not None and max_gang < 1:
         raise DataError(f"max_gang is {max_gang}; a job needs at least one device")
-    if not (min_h > 0.0 and (max_h is None or max_h >= min_h)):
-        raise DataError(f"need 0 < min_h <= max_h, not min_h = {min_h} h, max_h = {max_h} h")
-    if units_per_device < 1:
-        raise DataError(f"units_per_device is {units_per_device}; it must be at least 1")
+    if not (min_h >= 0.0 and (max_h is None or max_h >= max(min_h, MIN_H))):
+        raise DataError(f"need 0 <= min_h <= max_h, not min_h = {min_h} h, max_h = {max_h} h")
+    if cores_per_device < 1:
+        raise DataError(f"cores_per_device is {cores_per_device}; it must be at least 1")
