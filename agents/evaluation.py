@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +19,8 @@ from gcn_env.errors import UserError
 from gcn_env.metrics import KPIS, kpis
 from gcn_env.record import Record, Recorder
 
-EVAL_SEED_BASE = 1 << 62
-MAX_SEED = 1 << 61  # evaluation seeds stay within 63 bits
+EVAL_SEED_BASE = 1 << 61  # `Sim` multiplies seeds by four to keep splits apart: 2**63 once there
+MAX_SEED = 1 << 60  # seeds of training and of evaluation stay below this, so the two never meet
 BATCH = 32  # environments of one batch; more gain little per step and cost memory
 Progress = Callable[[str, float], None]  # policy, share of all environment steps done
 
@@ -89,8 +90,39 @@ def episode_seeds(seed: int, episodes: int) -> npt.NDArray[np.uint64]:
         UserError: if the seed is out of range.
     """
     if not 0 <= seed < MAX_SEED:
-        raise UserError(f"seed {seed} is not in 0..2**61-1; choose a smaller one")
+        raise UserError(f"seed {seed} is not in 0..2**60-1; choose a smaller one")
     return np.arange(episodes, dtype=np.uint64) + np.uint64(EVAL_SEED_BASE + seed)
+
+
+def name_policies(specs: Iterable[str], rules: Iterable[str]) -> dict[str, str]:
+    """Report names of policy specs: a rule's name, a run's folder, or what stands before `NAME=`.
+
+    Args:
+        specs: of the command line; the word `rules` stands for all of `rules`.
+        rules: the standard set, with or without `rule:`.
+
+    Raises:
+        UserError: if two policies would have the same name.
+    """
+    out: dict[str, str] = {}
+    standard = [r if r.startswith("rule:") else f"rule:{r}" for r in rules]
+    for spec in specs:
+        for one in standard if spec == "rules" else [spec]:
+            name, value = _name(one)
+            if out.get(name, value) != value:
+                raise UserError(f"two policies are called {name!r}; tell them apart with NAME={value}")
+            out[name] = value
+    return out
+
+
+def _name(spec: str) -> tuple[str, str]:
+    name, equals, value = spec.partition("=")
+    if equals and ":" not in name:
+        return name, value
+    kind, colon, rest = spec.partition(":")
+    if not colon:
+        return spec, spec
+    return (rest if kind == "rule" else PurePath(rest).name or rest), spec
 
 
 def evaluate(
@@ -103,6 +135,7 @@ def evaluate(
     *,
     keep: int = 1,
     batch: int = BATCH,
+    threads: int = 1,
     learned: Iterable[str] = (),
 ) -> Results:
     """Run every policy through the same episodes.
@@ -120,6 +153,7 @@ def evaluate(
         progress: called with (policy, share done).
         keep: episodes whose hourly record is kept.
         batch: most environments in one batch; results do not depend on it.
+        threads: of the simulator; results do not depend on it.
         learned: names of the policies that were trained.
 
     Raises:
@@ -143,7 +177,7 @@ def evaluate(
                     if progress is not None:
                         progress(name, (done + share * size) / total)
 
-                run = _Run(world, policies[name], seeds[rows], split, keep if at == 0 else 0)
+                run = _Run(world, policies[name], seeds[rows], split, keep if at == 0 else 0, threads)
                 out[i, rows], start[rows], record = run(tick)
                 if record is not None:
                     records[name] = record
@@ -172,13 +206,19 @@ class _Run:
     """One policy through one batch of episodes."""
 
     def __init__(
-        self, world: Any, policy: Policy, seeds: npt.NDArray[np.uint64], split: str, keep: int
+        self,
+        world: Any,
+        policy: Policy,
+        seeds: npt.NDArray[np.uint64],
+        split: str,
+        keep: int,
+        threads: int,
     ) -> None:
         from gcn_env.sim import Sim  # here, so that reports of stored results need no compiled kernels
 
-        view = getattr(policy, "view", "joint")
+        view: Any = getattr(policy, "view", "joint")
         self.policy, self.size, self.horizon = policy, seeds.size, int(world.horizon)
-        self.sim = Sim(world, seeds.size, split=split, view=view, autoreset=False)
+        self.sim = Sim(world, seeds.size, split=split, view=view, autoreset=False, threads=threads)
         self.sim.reset(seeds)
         clock = self.sim.state.clock
         self.start = np.stack([clock.year.astype(np.float64), clock.start_h], axis=-1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents import stats
+from agents import board, stats
 from agents.compare import BOOTSTRAP_SEED, Comparison, Line, compare, money_interval, number
 from agents.evaluation import EVAL_SEED_BASE, Results
 from agents.figures import draw
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = 1  # of results.json; rises when a reader would have to change
+OTHER_FILES = ("scenario.yaml",)
 _CAPTIONS = {
     "paired_difference": "Cost of every policy minus the reference's in the same episodes.",
     "cost_by_term": "What the bill is made of, mean over episodes.",
@@ -34,7 +35,7 @@ _CAPTIONS = {
 
 
 def prepare(out: Path, *, overwrite: bool = False) -> None:
-    """Make the folder of a report.
+    """Make the folder of a report; an earlier report in it stays until `write` replaces it.
 
     Raises:
         UserError: if `out` is a file, or holds something without `overwrite`, or holds what is no report.
@@ -50,12 +51,27 @@ def prepare(out: Path, *, overwrite: bool = False) -> None:
             raise UserError(
                 f"{out} holds something that is not a report; it is left as it is: choose another --out"
             )
-        _clear(out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out}: {error.strerror}; choose another --out") from None
+
+
+def free_folder(path: Path) -> Path:
+    """`path`, or the first of `path-2`, `path-3`, ... that does not exist."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
 
 
 def write(
-    out: Path, results: Results, meta: Mapping[str, Any], scenario: str = "", tensorboard: bool = True
+    out: Path,
+    results: Results,
+    meta: Mapping[str, Any],
+    scenario: str = "",
+    files: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Write everything into `out` (see `prepare`) and return what was concluded.
 
@@ -64,8 +80,9 @@ def write(
         results: measured.
         meta: plain values: command, config, versions, fingerprints; saved as they are.
         scenario: the world in Markdown.
-        tensorboard: whether to write event files, below `out/tensorboard`.
+        files: further text files by name, from those in `OTHER_FILES`.
     """
+    _clear(out)
     comparison = compare(results, meta.get("notes", ()))
     images = {name: png(figure) for name, figure in draw(results, comparison).items()}
     for name, data in images.items():
@@ -77,10 +94,9 @@ def write(
     (out / "report.md").write_text(
         f"# Evaluation: {meta.get('scenario', 'fleet')}\n\n{text}\n", encoding="utf-8"
     )
-    if tensorboard:
-        from agents import board
-
-        board.write(out / "tensorboard", results, comparison, images, pages)
+    board.write(out / "tensorboard", results, comparison, images, pages)
+    for name, content in (files or {}).items():
+        (out / name).write_text(content, encoding="utf-8")
     # Last, since this file marks a folder as a finished report.
     payload = json.dumps(to_json(results, comparison, meta), indent=1, allow_nan=False)
     (out / "results.json").write_text(payload + "\n", encoding="utf-8")
@@ -198,6 +214,34 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def scenario_yaml(world: Any) -> str:
+    """The resolved scenario, loadable as it is."""
+    import yaml
+
+    text: str = yaml.safe_dump(world.scenario.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    return text
+
+
+def scenario_page(world: Any, split: str) -> str:
+    """The world in Markdown: what it is, its regions and pools."""
+    s = world.scenario
+    rows = [
+        [
+            name,
+            r.plant.archetype,
+            f"{r.latitude_deg:.1f}, {r.longitude_deg:.1f}",
+            "<br>".join(f"{pool}: {p.devices} x {p.hardware}" for pool, p in r.pools.items()),
+        ]
+        for name, r in s.regions.items()
+    ]
+    return (
+        f"**{world.name}** (`{world.fingerprint}`): {' '.join(s.doc.split())}\n\n"
+        f"Episodes of {world.horizon} steps of {60 * world.step_h:g} min from the {split} windows; carbon at "
+        f"{s.prices.carbon_usd_per_t:g} USD/t.\n\n"
+        + table(["region", "plant archetype", "latitude, longitude [deg]", "pools [devices]"], rows)
+    )
+
+
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file; equal figures give equal bytes."""
     buffer = io.BytesIO()
@@ -213,7 +257,8 @@ def _verdict_page(results: Results, comparison: Comparison) -> str:
         "",
         f"*{results.episodes} paired episodes. Costs are interquartile means in USD per episode; intervals "
         "are 95 % percentile bootstraps; an interval that touches zero is called no difference. The "
-        "reference is the rule that was cheapest on these very episodes, which favours it. Other figures are means.*",
+        "reference is the rule that was cheapest on these very episodes, which favours it. Other figures are "
+        "means.*",
     ]
     return "\n".join(lines)
 
@@ -245,7 +290,7 @@ def _percent(x: float | None) -> str:
 
 def _clear(out: Path) -> None:
     """Remove what `write` wrote into `out`, and nothing else."""
-    for name in ("results.json", "report.md"):
+    for name in ("results.json", "report.md", *OTHER_FILES):
         (out / name).unlink(missing_ok=True)
     for pattern in ("figures/**/*.png", "tensorboard/**/events.out.tfevents.*"):
         for path in sorted(out.glob(pattern)):

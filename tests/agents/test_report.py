@@ -65,7 +65,7 @@ def test_json_holds_every_episode(written):
 
 def test_equal_results_give_equal_files(written, tmp_path):
     out, _, _ = written
-    report.write(tmp_path, results(), META, scenario="Five regions.", tensorboard=False)
+    report.write(tmp_path, results(), META, scenario="Five regions.")
     for name in ("results.json", "report.md", "figures/cost_by_term.png", "figures/strips/ppo.png"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
 
@@ -97,11 +97,16 @@ def test_never_overwrites(written, tmp_path):
 
 
 def test_overwrite_replaces_the_report_and_nothing_else(tmp_path):
-    report.write(tmp_path, results(), META)
+    report.write(tmp_path, results(), META, files={"scenario.yaml": "old"})
     (tmp_path / "notes.txt").write_text("mine")
     report.prepare(tmp_path, overwrite=True)
-    left = {p.name for p in tmp_path.rglob("*") if p.is_file()}
-    assert left == {"notes.txt"}
+    assert (tmp_path / "results.json").exists()  # until the new one is ready
+    report.write(tmp_path, results(policies={"a": 1.0}, learned=(), episodes=2), META)
+    left = {p.name for p in tmp_path.rglob("*") if p.is_file() and "tfevents" not in p.name}
+    assert "ppo.png" not in left
+    assert "scenario.yaml" not in left
+    assert {"notes.txt", "results.json", "report.md"} <= left
+    assert len(list(tmp_path.rglob("*tfevents*"))) == 2
 
 
 @pytest.mark.parametrize(
