@@ -2,6 +2,16 @@
 
 A reader drops what never ran and counts why; it never repairs a number. Durations are taken as work on
 devices of reference speed: the devices of the trace are the reference.
+
+Anybody's own trace is `csv` (or `parquet` with the same columns), one job a row, in any order:
+
+    arrival_h     h from any start; hour 0 becomes the midnight (multiple of 24) before the first job
+    duration_h    h on devices of reference speed
+    gang          devices, all of them needed to start
+    memory_gib    GiB per device (this and the following may be missing or empty: engineering figures)
+    data_gb       GB of input and checkpoint to move before it can start elsewhere
+    checkpoint_h  h of work between checkpoints
+    comm          share of its time bound by memory or communication, 0..1
 """
 
 from __future__ import annotations
@@ -88,20 +98,26 @@ def _philly(c: Columns, path: Path) -> Raw:
 def _cerit(c: Columns, path: Path) -> Raw:
     # -1 = unknown; one job of the published log has a start in 1970 and so a duration of -43 years
     duration, cores = numbers(c, "duration_s", path), numbers(c, "cpu_cores", path)
-    memory = numbers(c, "mem_gib", path)
+    memory = numbers(c, "mem_gib", path, blank=True)
     kept, dropped = _keep({"unknown duration": duration < 0.0, "no device": cores <= 0}, len(duration))
     memory = np.where(memory > 0.0, memory, np.nan)[kept]
     arrival = stamps(c, "arrival_utc", path)[kept]
     return Raw(arrival, duration[kept], cores[kept], dropped, 0, True, memory)
 
 
+def _last_seen(*columns: Array) -> float:
+    """The latest time in any of the columns: the end of what the trace saw."""
+    seen = np.concatenate([x[~np.isnan(x)] for x in columns])
+    return float(seen.max()) if len(seen) else 0.0
+
+
 def _alibaba_pods(c: Columns, path: Path) -> Raw:
     # A pod with a share of a GPU (44 % of the single-GPU pods) holds a whole device here.
     # `mem_gib` is the host's memory, so device memory is filled in.
     arrival = not_negative(numbers(c, "arrival_s", path), "arrival_s", path)
-    start, end = numbers(c, "scheduled_s", path, blank=True), numbers(c, "end_s", path)
+    start, end = numbers(c, "scheduled_s", path, blank=True), numbers(c, "end_s", path, blank=True)
     gpus = numbers(c, "n_gpu", path)
-    duration = end - start
+    duration = np.where(np.isnan(end), _last_seen(arrival, start, end), end) - start
     kept, dropped = _keep({"never scheduled": np.isnan(start), "no device": gpus <= 0}, len(gpus))
     not_negative(np.where(kept, duration, 0.0), "end_s - scheduled_s", path)
     alive = np.array([s == "Running" for s in c["status"]], bool)
@@ -113,9 +129,8 @@ def _alibaba_serving(c: Columns, path: Path) -> Raw:
     arrival = not_negative(numbers(c, "arrival_s", path, blank=True), "arrival_s", path)
     start, end = numbers(c, "scheduled_s", path, blank=True), numbers(c, "end_s", path, blank=True)
     gpus = numbers(c, "n_gpu", path)
-    seen = np.concatenate([x[~np.isnan(x)] for x in (arrival, start, end)])
     alive = np.isnan(end)
-    duration = np.where(alive, seen.max() if len(seen) else 0.0, end) - start
+    duration = np.where(alive, _last_seen(arrival, start, end), end) - start
     drops = {
         "alive at start": np.isnan(arrival),
         "never scheduled": np.isnan(start),
@@ -129,10 +144,10 @@ def _alibaba_serving(c: Columns, path: Path) -> Raw:
 def _genai(c: Columns, path: Path) -> Raw:
     # One device a request; 14 GiB hold a diffusion model and its adapters, an image is 2 MB [E].
     arrival = not_negative(numbers(c, "arrival_s", path), "arrival_s", path)
-    duration = not_negative(numbers(c, "exec_s", path), "exec_s", path)
+    duration = not_negative(numbers(c, "exec_s", path, blank=True), "exec_s", path)
     images = numbers(c, "images", path, blank=True)
     pending = np.array([s == "PENDING" for s in c["status"]], bool)
-    kept, dropped = _keep({"never scheduled": pending}, len(arrival))
+    kept, dropped = _keep({"never scheduled": pending, "unknown duration": np.isnan(duration)}, len(arrival))
     n = int(kept.sum())
     data = np.maximum(np.nan_to_num(images[kept], nan=1.0), 1.0) * 0.002
     return _requests(arrival[kept], duration[kept], np.ones(n), dropped, (14.0, data, 0.3))

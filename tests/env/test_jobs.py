@@ -275,6 +275,34 @@ def test_the_generator_draws_batches_of_the_mean_size(kind):
     assert np.mean(sizes >= 2) == pytest.approx(process.multi_share, abs=0.005)
 
 
+def hourly_counts(process, days, rng):
+    """Jobs per hour by the generator in words: Poisson batches under profile and modulation."""
+    hours = 24 * days
+    shocks, x = rng.standard_normal(hours), np.zeros(hours)
+    x[0] = process.sigma * shocks[0]
+    for h in range(1, hours):
+        x[h] = process.phi * x[h - 1] + process.sigma * np.sqrt(1 - process.phi**2) * shocks[h]
+    hour, day = np.arange(hours) % 24, np.arange(hours) // 24 % 7
+    shape = process.hour_profile[hour] * process.weekday_profile[day]
+    batches = rng.poisson(process.batches_per_h * shape * np.exp(x - 0.5 * process.sigma**2))
+    sizes = batch_sizes(process, int(batches.sum()), rng)
+    ends = np.concatenate([[0], np.cumsum(batches)])
+    total = np.concatenate([[0], np.cumsum(sizes)])
+    return total[ends[1:]] - total[ends[:-1]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_generator_is_as_bursty_as_the_fit_found(kind):
+    """Index of dispersion of hourly counts (variance over mean; a Poisson process has 1)."""
+    process = arrival_process(kind)
+    counts = hourly_counts(process, 700, np.random.default_rng(1))
+    figures = fits()[SECTIONS[kind]]["arrivals"]
+    assert counts.mean() == pytest.approx(figures["mean_per_h"], rel=0.12)
+    # CERIT's batches have a tail so heavy (exponent 0.82) that 56 simulated days span 80-140
+    loose = 0.75 if kind == "hpc" else 0.4
+    assert counts.var() / counts.mean() == pytest.approx(figures["idc_simulated"]["1h"], rel=loose)
+
+
 @given(st.floats(0.5, 3.0), st.integers(2, 500), st.floats(1.0, 3.0))
 def test_batch_share_and_mean_are_inverses(alpha, largest, mean):
     share = multi_share(mean, alpha, largest)

@@ -128,13 +128,13 @@ def test_rows_are_picked_by_column(write):
 def test_pods_that_never_ran_are_counted(write):
     text = (
         "job_id,arrival_s,scheduled_s,end_s,n_gpu,job_class,status\n"
-        "0,0,10,3610,1,BE,Failed\n1,5,,9,1,LS,Pending\n2,7,8,9,0,LS,Running\n3,8,9,7209,8,LS,Running\n"
+        "0,0,10,3610,1,BE,Failed\n1,5,,9,1,LS,Pending\n2,7,8,9,0,LS,Running\n3,8,9,7209,8,LS,Running\n4,9,3609,,2,LS,Running\n"
     )
     table, report = load_trace(write(text), "alibaba_pods")
-    assert table.gang.tolist() == [1, 8]
-    assert table.work_h.tolist() == [1.0, 2.0]
+    assert table.gang.tolist() == [1, 8, 2]
+    assert table.work_h.tolist() == [1.0, 2.0, 1.0]
     assert report.dropped == {"never scheduled": 1, "no device": 1}
-    assert report.censored == 1
+    assert report.censored == 2
 
 
 def test_serving_instances_are_cut_at_the_last_time_seen(write):
@@ -146,10 +146,10 @@ def test_serving_instances_are_cut_at_the_last_time_seen(write):
 
 
 def test_requests(write):
-    images = "arrival_s,exec_s,status,images\n0,36,SUCCEED,4\n1,0,PENDING,1\n2,18,FAILED,\n"
+    images = "arrival_s,exec_s,status,images\n0,36,SUCCEED,4\n1,0,PENDING,1\n2,18,FAILED,\n3,,FAILED,1\n"
     table, report = load_trace(write(images), "genai")
     assert table.work_h.tolist() == [0.01, 0.005]
-    assert report.dropped == {"never scheduled": 1}
+    assert report.dropped == {"never scheduled": 1, "unknown duration": 1}
     tokens = "arrival_s,context_tokens,generated_tokens\n0,1500,13\n1,0,0\n"
     table = read_trace(write(tokens, "tokens.csv"), "azure_llm")
     assert table.work_h[0] * 3600 == pytest.approx(0.498)  # the paper's 493 ms end to end
