@@ -11,6 +11,7 @@ from gcn_env.core.jit import kernel
 from gcn_env.core.plant_table import PLANT
 
 P = PLANT.ix
+VENT_C = 45.0  # return air above which dampers open whatever the humidity [E]
 
 
 @kernel()
@@ -30,17 +31,18 @@ def outdoor_air(p, dry, wet, dew, ratio, set_c, back, stage):
     Returns:
         temperature offered [degC], moisture added [kg/kg], whether the dampers are open (1) or shut (0).
     """
-    limit, kpa = p[P.humid_max], p[P.kpa]
+    limit, kpa, ratio_max, dew_max, wet_share = p[P.humid_max], p[P.kpa], p[P.ratio_max], p[P.dew_max_c], p[P.wet_share]
     if dry <= set_c:
-        ok = ratio <= p[P.ratio_max] and set_c < back and ratio <= limit * saturation_ratio_at(set_c, kpa)
+        ok = ratio <= ratio_max and set_c < back and ratio <= limit * saturation_ratio_at(set_c, kpa)
         return (dry, 0.0, 1) if ok else (back, 0.0, 0)
-    drop = min(p[P.wet_share] * stage * max(dry - wet, 0.0), dry - set_c)
+    drop = min(wet_share * stage * max(dry - wet, 0.0), dry - set_c)
     pre = dry - drop
     added = CP_AIR / LATENT_KJ_PER_KG * drop
     total = ratio + added
-    if pre < back and total <= p[P.ratio_max] and total <= limit * saturation_ratio_at(max(pre, set_c), kpa):
+    if pre < back and total <= ratio_max and total <= limit * saturation_ratio_at(max(pre, set_c), kpa):
         return pre, added, 1
-    if dry < back and dew <= p[P.dew_max_c] and ratio <= limit * saturation_ratio_at(dry, kpa):
+    humidity_ok = dew <= dew_max and ratio <= limit * saturation_ratio_at(dry, kpa)
+    if dry < back and (humidity_ok or back > VENT_C):
         return dry, 0.0, 1
     return back, 0.0, 0
 
@@ -59,16 +61,16 @@ def outside_plant(p, dry, coil, supply_flow, supply, offered, added, is_open, ca
     Returns:
         units running, compressor power, pump power, heat that left the site, water [L/h].
     """
+    units, least, eir, pump_pu, make_up = p[P.units], p[P.min_load], p[P.eir], p[P.other_pump_pu], p[P.make_up]
+    lifted = energy_input(max(dry, p[P.head_floor_c]), cold, p[P.eir_loss], p[P.eir_lift])
     heat = max(coil, 0.0)
     trim = min(supply_flow * max(offered - supply, 0.0), heat) if is_open == 1 else heat
-    unit = capacity / p[P.units]
-    running = staged(running, trim, unit, p[P.units], p[P.units], p[P.min_load])
-    lifted = energy_input(max(dry, p[P.head_floor_c]), cold, p[P.eir_loss], p[P.eir_lift])
-    power = trim * p[P.eir] * lifted
+    running = staged(running, trim, capacity / units, units, units, least)
+    power = trim * eir * lifted
     pump, water = 0.0, 0.0
     if added > 0.0 and heat > 0.0:
-        pump = p[P.other_pump_pu]
-        water = supply_flow / CP_AIR * added * 3600.0 * p[P.make_up]
+        pump = pump_pu
+        water = supply_flow / CP_AIR * added * 3600.0 * make_up
     return running, power, pump, coil + power + pump, water
 
 

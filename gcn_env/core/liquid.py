@@ -9,7 +9,7 @@ from gcn_env.core.air import LATENT_KJ_PER_KG
 from gcn_env.core.compressor import capacity_factor, energy_input, pump_share, staged
 from gcn_env.core.jit import kernel
 from gcn_env.core.plant_table import PLANT
-from gcn_env.core.thermal import cubic_fan
+from gcn_env.core.thermal import cubic_fan, raised
 
 P = PLANT.ix
 PULL_DOWN_PU = 0.5  # most heat taken from a warm loop beyond its load [E]
@@ -35,7 +35,7 @@ def dry_cooler(approach, load, water, air):
         return 1.0, air + full
     if ratio <= G_EDGE:
         return G_LOW, max(water, air + span)
-    return ratio ** (1.0 / 0.75), air + span
+    return raised(ratio, 1.0 / 0.75), air + span
 
 
 @kernel()
@@ -56,7 +56,7 @@ def liquid_plant(p, dt, dry, wet, heat, loop, set_c, tcs, fws, running):
     need = max(min(into + store * (loop - set_c), into + PULL_DOWN_PU), 0.0)
     target = loop + (into - need) / store
     load = need / share
-    exchanger = p[P.exchanger_k] * max(fws, 0.2) ** -0.6  # E39
+    exchanger = p[P.exchanger_k] * raised(max(fws, 0.2), -0.6)  # E39
     facility = target - exchanger * load  # E40
     air, drop = pads_air(p, dry, wet)
     g, reached = dry_cooler(p[P.approach_k], load, facility, air)

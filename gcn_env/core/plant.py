@@ -36,6 +36,7 @@ THROTTLE_FLOOR = 0.3
 OVERHEAD_H = 1.0  # smoothing of `overhead`
 OVERHEAD_LOAD = 0.05  # node power over design below which the ratio is taken at this load
 OVERHEAD_MAX = 5.0
+CUT_OUT_C = 60.0  # inlet at which nodes cut their own power: a hall without cooling settles instead of running away [E]
 
 
 @kernel()
@@ -46,33 +47,37 @@ def moved(actual, command, lag, most):
 
 
 @kernel()
-def air_stream(p, kind, dry, wet, dew, humid, set_c, speed, back, loop, reject):
+def air_stream(p, kind, dry, wet, dew, humid, set_c, speed, back, loop, reject, same, effect):
     """What the air side can do for the next zone sub-steps.
 
     Returns:
         slope and offset [degC] of the least supply temperature over return air, coil effectiveness, offered outdoor
         air [degC], moisture added [kg/kg], dampers open, trim capacity, its cold side [degC].
     """
+    ntu, unit_pu, flow = p[P.coil_ntu], p[P.air_unit_pu], speed * p[P.supply_flow]
+    offered, added, is_open, capacity, cold = back, 0.0, 0, 0.0, set_c - 8.0
     if kind == WATER:
-        e = coil_effectiveness(p[P.coil_ntu], speed)
-        return 1.0 - e, e * loop, e, back, 0.0, 0, 0.0, 0.0
-    flow = speed * p[P.supply_flow]
-    if kind == OUTSIDE:
-        capacity, cold = trim_capacity(p, dry, set_c)
-        offered, added, is_open = outdoor_air(p, dry, wet, dew, humid, set_c, back, reject)
-        if is_open == 1:
-            return 0.0, offered - capacity / flow, 1.0, offered, added, 1, capacity, cold
-        return 1.0, -capacity / flow, 1.0, offered, 0.0, 0, capacity, cold
-    capacity = p[P.air_unit_pu] * capacity_factor(p, dry, set_c - 8.0)
-    return 1.0, -capacity / flow, 1.0, back, 0.0, 0, capacity, set_c - 8.0
+        effect = effect if same else coil_effectiveness(ntu, speed)
+        slope, offset = 1.0 - effect, effect * loop
+    else:
+        slope = 1.0
+        if kind == OUTSIDE:
+            capacity, cold = trim_capacity(p, dry, set_c)
+            offered, added, is_open = outdoor_air(p, dry, wet, dew, humid, set_c, back, reject)
+            slope = 1.0 - is_open
+        else:
+            capacity = unit_pu * capacity_factor(p, dry, cold)
+        offset = (1.0 - slope) * offered - capacity / flow
+    return slope, offset, effect, offered, added, is_open, capacity, cold
 
 
 @kernel()
 def speed_factor(p, chip, spread, peak_inlet):
     """Section 1.8: speed factor of the next step from the hottest chip; 0 where nodes tripped."""
-    if peak_inlet > p[P.trip_inlet_c] or chip > p[P.throttle_c] + p[P.trip_k]:
-        return 0.0
-    return min(max(1.0 - THROTTLE_PER_K * (chip + spread - p[P.throttle_c]), THROTTLE_FLOOR), 1.0)
+    start = p[P.throttle_c]
+    trips = peak_inlet > p[P.trip_inlet_c] or chip > start + p[P.trip_k]
+    slowed = min(max(1.0 - THROTTLE_PER_K * (chip + spread - start), THROTTLE_FLOOR), 1.0)
+    return 0.0 if trips else slowed
 
 
 @kernel()
@@ -110,8 +115,8 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
 
     Returns:
         state; energies [kJ/kW] of server fans, leakage, air fans, compressors, pumps, rejection fans, UPS, PDU, heat
-        rejected, then water [L/kW], excursion [K s], throttled [s]; starts; hottest inlet [degC]; chip [degC]; speed
-        factor of the next step.
+        rejected, then water [L/kW], excursion [K s], throttled [s], all IT [kJ/kW]; starts; hottest inlet [degC];
+        chip [degC]; speed factor of the next step.
     """
     mass, air, inlet, supply, loop, fan, running, a0, a1, a2 = state
     dt = dt_s / n_plant
@@ -130,11 +135,13 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
     misc = p[P.misc_pu]
     s_fans, s_leak, s_air, s_comp, s_pump, s_reject = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     s_ups, s_pdu, s_heat, s_water, s_over, s_slow = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    starts, peak, hot, chip, factor_now = 0, -1e9, inlet, mass, 1.0
+    s_it, starts, peak, hot, chip, factor_now, asked = 0.0, 0, -1e9, inlet, mass, 1.0, node
+    effect, effect_at = 0.0, -1.0
     for _ in range(n_plant):
         a0 = moved(a0, command[0], lag_0, most_0)
         a1 = moved(a1, command[1], lag_1, most_1)
         a2 = moved(a2, command[2], lag_2, most_2)
+        node = asked if inlet < CUT_OUT_C else 0.0
         if liquid:
             chip = liquid_chip_c(loop, p[P.chip_k], p[P.chip_still], power, a1)
             set_c = p[P.air_set_c]
@@ -150,8 +157,9 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         blower = p[P.air_fan_pu] * cubic_fan(speed)
         room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
         slope, offset, effect, offered, added, is_open, capacity, cold = air_stream(
-            p, kind, dry, wet, dew, humid, set_c, speed, air, loop, a2
+            p, kind, dry, wet, dew, humid, set_c, speed, air, loop, a2, speed == effect_at, effect
         )
+        effect_at = speed
         mass, air, inlet, supply, fan, coil, inward, cube, r, top = zone_steps(
             p, n_zone, dz, fan_lag, mass, air, inlet, supply, fan, base, node + leak, awake,
             set_c, slope, offset, flow, room, dry,
@@ -179,6 +187,7 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         peak = max(peak, top)
         over = max(hot - p[P.hot_limit_c], loop - p[P.loop_limit_c], chip - p[P.chip_limit_c], 0.0)
         factor_now = speed_factor(p, chip, 0.0 if liquid else hot - inlet, peak)
+        s_it += node + leak + fans
         s_fans += fans
         s_leak += leak
         s_air += blower
@@ -195,7 +204,7 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
     state = (mass, air, inlet, supply, loop, fan, running, a0, a1, a2)
     energy = (
         s_fans * dt, s_leak * dt, s_air * dt, s_comp * dt, s_pump * dt, s_reject * dt, s_ups * dt, s_pdu * dt, s_heat * dt,
-        s_water * dt / 3600.0, s_over * dt, s_slow * dt,
+        s_water * dt / 3600.0, s_over * dt, s_slow * dt, s_it * dt,
     )  # fmt: skip
     return state, energy, starts, hot, chip, factor_now
 
@@ -261,7 +270,7 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
                 state, e, starts, hot, chip, factor = advance(
                     p, dry, wet, now[b, r, DEW], now[b, r, HUMID], node, awake[b, r], commands, before, dt_s, n_plant, n_zone
                 )
-                it = node * dt_s + e[0] + e[1]
+                it = e[12]
                 cool = e[2] + e[3] + e[4] + e[5]
                 misc = p[P.misc_pu] * dt_s
                 flows[b, r, F.it] += it * scale
@@ -336,7 +345,7 @@ def reset_plants(lo, hi, plants, signals, pp):
             state = (
                 supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0, cmd[0], cmd[1], cmd[2]
             )  # fmt: skip
-            e = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+            e = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
             hot, chip, factor = supply, supply, 1.0
             for _ in range(3):
                 state = (
@@ -354,7 +363,7 @@ def reset_plants(lo, hi, plants, signals, pp):
             hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
             limit_gap[b, r] = min(p[P.hot_limit_c] - hot, p[P.loop_limit_c] - state[4], p[P.chip_limit_c] - chip)
             air_need[b, r] = need
-            it, cool = node * dt_s + e[0] + e[1], e[2] + e[3] + e[4] + e[5]
+            it, cool = e[12], e[2] + e[3] + e[4] + e[5]
             it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
             kw = (it + cool + e[6] + e[7] + p[P.misc_pu] * dt_s) / dt_s * design
             overhead[b, r] = smoothed(0.0, kw, node_kw[b, r], design, 1.0)

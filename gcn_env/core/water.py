@@ -11,7 +11,7 @@ from gcn_env.core.air import LATENT_KJ_PER_KG
 from gcn_env.core.compressor import capacity_factor, energy_input, part_load, pump_share, staged
 from gcn_env.core.jit import kernel
 from gcn_env.core.plant_table import PLANT
-from gcn_env.core.thermal import cubic_fan
+from gcn_env.core.thermal import cubic_fan, raised
 
 P = PLANT.ix
 PULL_DOWN_PU = 0.5  # most heat taken from a warm loop beyond its load: limits the rush after an outage [E]
@@ -30,24 +30,28 @@ def wet_factor(wet):
 @kernel()
 def tower_approach(range_k, flow_power, factor):
     """E24 approach [K] at full fan: `flow_power` is l^1.057, `factor` is `wet_factor`."""
-    return 3.96 * (max(range_k, 0.2) / 5.55) ** 0.711 * flow_power * factor
+    return 3.96 * raised(max(range_k, 0.2) / 5.55, 0.711) * flow_power * factor
 
 
 @kernel()
 def tower(p, heat, target, wet, factor, pumps):
     """E25, E26, E29: condenser water [degC] and fan fraction for `heat` and chilled water at `target` [degC]."""
-    l_power = p[P.tower_l1] if pumps <= 1 else (p[P.tower_l2] if pumps == 2 else p[P.tower_l3])
+    l1, l2, l3, flow = p[P.tower_l1], p[P.tower_l2], p[P.tower_l3], p[P.tower_flow]
+    reset, basin = p[P.approach_k], p[P.basin_c]
+    l_power = l1 if pumps <= 1 else (l2 if pumps == 2 else l3)
     rate = min(pumps, 3) * 0.5  # two pumps are design flow
-    full = tower_approach(1.12 * heat / (p[P.tower_flow] * rate), l_power, factor)
-    want = target - 2.0 if target - 2.0 > wet + 0.9 * full else wet + p[P.approach_k]
-    want = max(want, p[P.basin_c])
+    full = tower_approach(1.12 * heat / (flow * rate), l_power, factor)
+    want = target - 2.0 if target - 2.0 > wet + 0.9 * full else wet + reset
+    want = max(want, basin)
     approach = max(want - wet, 0.3)
     ratio = full / approach
     if ratio >= 1.0:
-        return max(wet + full, p[P.basin_c]), 1.0
-    if ratio <= G_EDGE:
-        return want, G_LOW
-    return max(wet + approach, p[P.basin_c]), ratio ** (1.0 / 1.057)
+        water, g = max(wet + full, basin), 1.0
+    elif ratio <= G_EDGE:
+        water, g = want, G_LOW
+    else:
+        water, g = max(wet + approach, basin), raised(ratio, 1.0 / 1.057)
+    return water, g
 
 
 @kernel()
@@ -68,20 +72,20 @@ def loop_share(p, dt, into, loop, target, need, hx, stream, running, pumps_low, 
     Returns:
         heat taken by the economiser, by the chillers, compressor power, chillers running.
     """
-    store = p[P.loop_kj] / dt
+    store, units, least, rated = p[P.loop_kj] / dt, p[P.units], p[P.min_load], p[P.eir]
+    floor, loss, lift = p[P.head_floor_c], p[P.eir_loss], p[P.eir_lift]
+    unit = p[P.unit_pu] * capacity_factor(p, condenser, target)
     free = need if hx <= target else min(max(into - stream * (hx - target), 0.0), need)
     left = need - free
-    unit = p[P.unit_pu] * capacity_factor(p, condenser, target)
-    units = p[P.units]
-    running = staged(running, left, unit, units, pumps_low, p[P.min_load])
+    running = staged(running, left, unit, units, pumps_low, least)
     chilled = min(left, running * unit)
     if chilled < left:
         end = max((store * loop + stream * hx - chilled) / (store + stream), target)
         free = min(max(into - stream * (hx - end), 0.0), need)
     power = 0.0
     if running > 0:
-        lifted = energy_input(max(condenser, p[P.head_floor_c]), max(target, loop), p[P.eir_loss], p[P.eir_lift])
-        power = running * unit * p[P.eir] * lifted * part_load(chilled / (running * unit))
+        lifted = energy_input(max(condenser, floor), max(target, loop), loss, lift)
+        power = running * unit * rated * lifted * part_load(chilled / (running * unit))
     return free, chilled, power, running
 
 
