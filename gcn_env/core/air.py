@@ -1,7 +1,7 @@
 """Moist air: scalar kernels for the running step, and the same relations over arrays for load time.
 
-E1 saturation pressure (Magnus/Tetens over water), E2 humidity ratio, E3 dew point, E4 wet bulb. Temperatures in degC,
-pressures in kPa, humidity ratios in kg water per kg dry air, relative humidity in percent.
+E1 saturation pressure (Magnus/Tetens over water), E2 humidity ratio, E3 dew point, E4 wet bulb. Temperatures
+in degC, pressures in kPa, humidity ratios in kg water per kg dry air, relative humidity in percent.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def dew_point_c(ratio: Array, kpa: float = SEA_LEVEL_KPA) -> Array:
 def wet_bulb_c(t_c: Array, rh_percent: Array, kpa: float = SEA_LEVEL_KPA) -> Array:
     """E4 wet bulb [degC]: the psychrometric balance solved by bisection, at any pressure and below freezing.
 
-    Stull's explicit fit (sea level, -20..50 degC) differs from this by 0.29 K rms over nine weather years; load time
-    can afford the balance itself.
+    Stull's explicit fit (sea level, -20..50 degC) differs from this by 0.29 K rms over nine weather years;
+    load time can afford the balance itself.
     """
     t = np.asarray(t_c, np.float64)
     w = humidity_ratio(t, rh_percent, kpa)
@@ -75,7 +75,8 @@ def wet_bulb_c(t_c: Array, rh_percent: Array, kpa: float = SEA_LEVEL_KPA) -> Arr
         mid = 0.5 * (low + high)
         at_mid = humidity_ratio(mid, np.full_like(mid, 100.0), kpa)
         # w at wet bulb: ((2501 - 2.326 Twb) w_s - 1.006 (T - Twb)) / (2501 + 1.86 T - 4.186 Twb)
-        implied = ((2501.0 - 2.326 * mid) * at_mid - CP_AIR * (t - mid)) / (2501.0 + 1.86 * t - CP_WATER * mid)
+        upper = (2501.0 - 2.326 * mid) * at_mid - CP_AIR * (t - mid)
+        implied = upper / (2501.0 + 1.86 * t - CP_WATER * mid)
         wet = implied > w
         high, low = np.where(wet, mid, high), np.where(wet, low, mid)
     out: Array = np.minimum(0.5 * (low + high), t)

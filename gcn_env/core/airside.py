@@ -31,7 +31,8 @@ def outdoor_air(p, dry, wet, dew, ratio, set_c, back, stage):
     Returns:
         temperature offered [degC], moisture added [kg/kg], whether the dampers are open (1) or shut (0).
     """
-    limit, kpa, ratio_max, dew_max, wet_share = p[P.humid_max], p[P.kpa], p[P.ratio_max], p[P.dew_max_c], p[P.wet_share]
+    limit, kpa, ratio_max = p[P.humid_max], p[P.kpa], p[P.ratio_max]
+    dew_max, wet_share = p[P.dew_max_c], p[P.wet_share]
     if dry <= set_c:
         ok = ratio <= ratio_max and set_c < back and ratio <= limit * saturation_ratio_at(set_c, kpa)
         return (dry, 0.0, 1) if ok else (back, 0.0, 0)
@@ -61,7 +62,8 @@ def outside_plant(p, dry, coil, supply_flow, supply, offered, added, is_open, ca
     Returns:
         units running, compressor power, pump power, heat that left the site, water [L/h].
     """
-    units, least, eir, pump_pu, make_up = p[P.units], p[P.min_load], p[P.eir], p[P.other_pump_pu], p[P.make_up]
+    units, least, eir = p[P.units], p[P.min_load], p[P.eir]
+    pump_pu, make_up = p[P.other_pump_pu], p[P.make_up]
     lifted = energy_input(max(dry, p[P.head_floor_c]), cold, p[P.eir_loss], p[P.eir_lift])
     heat = max(coil, 0.0)
     trim = min(supply_flow * max(offered - supply, 0.0), heat) if is_open == 1 else heat

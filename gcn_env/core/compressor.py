@@ -35,8 +35,9 @@ def capacity_factor(p, hot, cold):
 def staged(running, load, unit, units, preferred, least):
     """Machines of the local controller after at most one start or stop.
 
-    As many as `preferred` that each carry at least `least` of their capacity (sharing load saves power, E21), more
-    where capacity asks for it; a band of 10 % keeps a load at the boundary from starting and stopping them.
+    As many as `preferred` that each carry at least `least` of their capacity (sharing load saves power, E21),
+    more where capacity asks for it; a band of 10 % keeps a load at the boundary from starting and stopping
+    them.
 
     Args:
         running: machines running.
@@ -51,10 +52,9 @@ def staged(running, load, unit, units, preferred, least):
         must = int(min(load / unit, units)) + 1
         asked = int(min(load / (least * unit), preferred))
         edge = least * unit
-        if running > asked and load > (1.0 - STAGE_BAND) * edge * running and running <= preferred:
-            asked = running
-        elif asked > running and load < (1.0 + STAGE_BAND) * edge * (running + 1):
-            asked = running
+        keeps = preferred >= running > asked and load > (1.0 - STAGE_BAND) * edge * running
+        waits = asked > running and load < (1.0 + STAGE_BAND) * edge * (running + 1)
+        asked = running if keeps or waits else asked
         asked = min(max(asked, must, 1), int(units))
     return running + min(max(asked - running, -1), 1)
 

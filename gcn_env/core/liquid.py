@@ -27,7 +27,7 @@ def pads_air(p, dry, wet):
 
 @kernel()
 def dry_cooler(approach, load, water, air):
-    """E41 fan fraction, and the water [degC] it reaches, for water wanted at `water` and air at `air` [degC]."""
+    """E41 fan fraction and the water [degC] it reaches; `water` is wanted, `air` enters the cooler [degC]."""
     full = approach * load
     span = max(water - air, 0.3)
     ratio = full / span
@@ -42,8 +42,8 @@ def dry_cooler(approach, load, water, air):
 def liquid_plant(p, dt, dry, wet, heat, loop, set_c, tcs, fws, running):
     """One plant sub-step of `dt` s of the coolant loop.
 
-    The dry cooler holds the set-point while it can; the share of the water range that it misses goes to the trim
-    chiller; what that cannot take warms the loop, solved at the end of the sub-step.
+    The dry cooler holds the set-point while it can; the share of the water range that it misses goes to the
+    trim chiller; what that cannot take warms the loop, solved at the end of the sub-step.
 
     Returns:
         loop [degC], trim units running, compressor, pump and fan power, heat that left the site, water [L/h].

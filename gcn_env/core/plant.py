@@ -1,7 +1,7 @@
 """The plant phase of a control step: actuators, servers, zone, heads, power chain, and what they book.
 
-`integrate` gathers a region's numbers, `advance` moves them through `n_plant` sub-steps, `integrate` writes them back.
-Inside, everything is per kW of design IT power; only `integrate` multiplies by it.
+`integrate` gathers a region's numbers, `advance` moves them through `n_plant` sub-steps, `integrate` writes
+them back. Inside, everything is per kW of design IT power; only `integrate` multiplies by it.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ def moved(actual, command, lag, most):
 
 
 @kernel()
-def air_stream(p, kind, dry, wet, dew, humid, set_c, speed, back, loop, reject, same, effect):
+def air_stream(p, kind, weather, set_c, speed, back, loop, reject, same, effect):
     """What the air side can do for the next zone sub-steps.
 
     Returns:
-        slope and offset [degC] of the least supply temperature over return air, coil effectiveness, offered outdoor
-        air [degC], moisture added [kg/kg], dampers open, trim capacity, its cold side [degC].
+        slope and offset [degC] of the least supply temperature over return air, coil effectiveness, offered
+        outdoor air [degC], moisture added [kg/kg], dampers open, trim capacity, its cold side [degC].
     """
     ntu, unit_pu, flow = p[P.coil_ntu], p[P.air_unit_pu], speed * p[P.supply_flow]
+    dry, wet, dew, humid = weather
     offered, added, is_open, capacity, cold = back, 0.0, 0, 0.0, set_c - 8.0
     if kind == WATER:
         effect = effect if same else coil_effectiveness(ntu, speed)
@@ -114,9 +115,9 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         n_zone: zone sub-steps of each.
 
     Returns:
-        state; energies [kJ/kW] of server fans, leakage, air fans, compressors, pumps, rejection fans, UPS, PDU, heat
-        rejected, then water [L/kW], excursion [K s], throttled [s], all IT [kJ/kW]; starts; hottest inlet [degC];
-        chip [degC]; speed factor of the next step.
+        state; energies [kJ/kW] of server fans, leakage, air fans, compressors, pumps, rejection fans, UPS,
+        PDU, heat rejected, then water [L/kW], excursion [K s], throttled [s], all IT [kJ/kW]; starts; hottest
+        inlet [degC]; chip [degC]; speed factor of the next step.
     """
     mass, air, inlet, supply, loop, fan, running, a0, a1, a2 = state
     dt = dt_s / n_plant
@@ -157,7 +158,7 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         blower = p[P.air_fan_pu] * cubic_fan(speed)
         room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
         slope, offset, effect, offered, added, is_open, capacity, cold = air_stream(
-            p, kind, dry, wet, dew, humid, set_c, speed, air, loop, a2, speed == effect_at, effect
+            p, kind, (dry, wet, dew, humid), set_c, speed, air, loop, a2, speed == effect_at, effect
         )
         effect_at = speed
         mass, air, inlet, supply, fan, coil, inward, cube, r, top = zone_steps(
@@ -203,8 +204,8 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         starts += max(running - before, 0)
     state = (mass, air, inlet, supply, loop, fan, running, a0, a1, a2)
     energy = (
-        s_fans * dt, s_leak * dt, s_air * dt, s_comp * dt, s_pump * dt, s_reject * dt, s_ups * dt, s_pdu * dt, s_heat * dt,
-        s_water * dt / 3600.0, s_over * dt, s_slow * dt, s_it * dt,
+        s_fans * dt, s_leak * dt, s_air * dt, s_comp * dt, s_pump * dt, s_reject * dt, s_ups * dt, s_pdu * dt,
+        s_heat * dt, s_water * dt / 3600.0, s_over * dt, s_slow * dt, s_it * dt,
     )  # fmt: skip
     return state, energy, starts, hot, chip, factor_now
 
@@ -216,6 +217,12 @@ def stored(p, before, after):
     if int(p[P.air_kind]) == WATER or p[P.liquid_share] > 0.0:
         heat += p[P.loop_kj] * (after[4] - before[4])
     return heat
+
+
+@kernel()
+def margin(p, hot, loop, chip):
+    """K to the nearest limit of inlet, coolant and chip; negative above it."""
+    return min(p[P.hot_limit_c] - hot, p[P.loop_limit_c] - loop, p[P.chip_limit_c] - chip)
 
 
 @kernel()
@@ -244,8 +251,9 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
     """
     values, now, flows = pp.values, signals.now, ledger.flows
     node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
-    mass_c, air_c, inlet_c, hot_c, supply_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c, plants.supply_c
-    loop_c, chip_c, fan, compressor = plants.loop_c, plants.chip_c, plants.fan, plants.compressor
+    mass_c, air_c, inlet_c, hot_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c
+    supply_c, loop_c, chip_c = plants.supply_c, plants.loop_c, plants.chip_c
+    fan, compressor = plants.fan, plants.compressor
     limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
     cool_kw, overhead, outage_h = plants.cool_kw, plants.overhead, plants.outage_h
     n_variants, n_regions, dt_s = values.shape[0], values.shape[1], dt_h * 3600.0
@@ -259,7 +267,8 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
                 mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r], loop_c[b, r], fan[b, r],
                 int(compressor[b, r]), actual[b, r, 0], actual[b, r, 1], actual[b, r, 2],
             )  # fmt: skip
-            dry, wet = now[b, r, DRY], now[b, r, WET]
+            dry, wet, dew, humid = now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID]
+            on = min(max(awake[b, r], AWAKE_FLOOR), 1.0)
             if outage_h[b, r] > 0.0:
                 state, inward = dark(p, dry, before, dt_s / n_plant, n_plant)
                 hot, chip, factor, it, cool = state[2], state[0], 1.0, 0.0, 0.0
@@ -268,7 +277,7 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
                 node = node_kw[b, r] / design
                 commands = (command[b, r, 0], command[b, r, 1], command[b, r, 2])
                 state, e, starts, hot, chip, factor = advance(
-                    p, dry, wet, now[b, r, DEW], now[b, r, HUMID], node, awake[b, r], commands, before, dt_s, n_plant, n_zone
+                    p, dry, wet, dew, humid, node, on, commands, before, dt_s, n_plant, n_zone
                 )
                 it = e[12]
                 cool = e[2] + e[3] + e[4] + e[5]
@@ -295,8 +304,8 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
             loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
             actual[b, r, 0], actual[b, r, 1], actual[b, r, 2] = state[7], state[8], state[9]
             hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
-            limit_gap[b, r] = min(p[P.hot_limit_c] - hot, p[P.loop_limit_c] - state[4], p[P.chip_limit_c] - chip)
-            air_need[b, r] = min(max(awake[b, r], AWAKE_FLOOR), 1.0) * state[5] * p[P.server_flow] / p[P.supply_flow]
+            limit_gap[b, r] = margin(p, hot, state[4], chip)
+            air_need[b, r] = on * state[5] * p[P.server_flow] / p[P.supply_flow]
             it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
 
 
@@ -317,15 +326,16 @@ def rule_commands(p, head_low, head_high, dry, wet, need):
 
 @kernel()
 def reset_plants(lo, hi, plants, signals, pp):
-    """Steady state of environments `lo`..`hi`-1 under B1 for the weather and `node_kw` of now; nothing is booked.
+    """Steady state of environments `lo`..`hi`-1 under B1 for weather and `node_kw` of now; nothing is booked.
 
-    A guess is relaxed for three times two hours (18 server time constants each), the fan command following the
-    servers in between.
+    A guess is relaxed for three times two hours (18 server time constants each), the fan command following
+    the servers in between.
     """
     values, head_low, head_high, now = pp.values, pp.head_low, pp.head_high, signals.now
     node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
-    mass_c, air_c, inlet_c, hot_c, supply_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c, plants.supply_c
-    loop_c, chip_c, fan, compressor = plants.loop_c, plants.chip_c, plants.fan, plants.compressor
+    mass_c, air_c, inlet_c, hot_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c
+    supply_c, loop_c, chip_c = plants.supply_c, plants.loop_c, plants.chip_c
+    fan, compressor = plants.fan, plants.compressor
     limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
     cool_kw, overhead = plants.cool_kw, plants.overhead
     n_variants, n_regions, dt_s = values.shape[0], values.shape[1], 7200.0
@@ -334,7 +344,7 @@ def reset_plants(lo, hi, plants, signals, pp):
         for r in range(n_regions):
             p = values[v, r]
             design, liquid = p[P.design_kw], p[P.liquid_share] > 0.0
-            dry, wet = now[b, r, DRY], now[b, r, WET]
+            dry, wet, dew, humid = now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID]
             node = node_kw[b, r] / design
             ratio = p[P.server_flow] / p[P.supply_flow]
             on = min(max(awake[b, r], AWAKE_FLOOR), 1.0)
@@ -342,17 +352,14 @@ def reset_plants(lo, hi, plants, signals, pp):
             cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet, need)
             supply = p[P.air_set_c] if liquid else cmd[0]
             loop = cmd[0] if liquid else cmd[2]
-            state = (
-                supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0, cmd[0], cmd[1], cmd[2]
-            )  # fmt: skip
+            zone = (supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0)
+            state = zone + cmd  # noqa: RUF005 - Numba does not unpack here
             e = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
             hot, chip, factor = supply, supply, 1.0
             for _ in range(3):
-                state = (
-                    state[0], state[1], state[2], state[3], state[4], state[5], state[6], cmd[0], cmd[1], cmd[2]
-                )  # fmt: skip
+                state = state[:7] + cmd  # noqa: RUF005 - as above
                 state, e, _, hot, chip, factor = advance(
-                    p, dry, wet, now[b, r, DEW], now[b, r, HUMID], node, awake[b, r], cmd, state, dt_s, 24, 5
+                    p, dry, wet, dew, humid, node, on, cmd, state, dt_s, 24, 5
                 )
                 need = on * state[5] * ratio
                 cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet, need)
@@ -361,7 +368,7 @@ def reset_plants(lo, hi, plants, signals, pp):
             mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
             loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
             hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
-            limit_gap[b, r] = min(p[P.hot_limit_c] - hot, p[P.loop_limit_c] - state[4], p[P.chip_limit_c] - chip)
+            limit_gap[b, r] = margin(p, hot, state[4], chip)
             air_need[b, r] = need
             it, cool = e[12], e[2] + e[3] + e[4] + e[5]
             it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design

@@ -1,7 +1,7 @@
 """Parameters of zones and plants as the kernels read them: one row of numbers a region.
 
-Everything is per kW of design IT power ("pu") so that one set of kernels serves every size; temperatures in degC.
-`scenario.plants` derives these columns from `scenario/archetypes.yaml`, where the sources are.
+Everything is per kW of design IT power ("pu") so that one set of kernels serves every size; temperatures in
+degC. `scenario.plants` derives these columns from `archetypes.yaml`, where the sources are.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ PLANT = Table(
         _row("loop_kj", "kJ/K/kW", 0.1, 2000, "heat capacity of the loop"),
         _row("loop_flow", "kW/K", 1e-4, 5, "heat capacity flow of chilled water at full flow"),
         _row("loop_pump_pu", "kW/kW", -1e-9, 0.2, "E23 chilled-water or coolant pumps at full flow"),
-        _row("other_pump_pu", "kW/kW", -1e-9, 0.2, "one condenser pump; facility-water pumps; wet-stage pump"),
+        _row("other_pump_pu", "kW/kW", -1e-9, 0.2, "one condenser pump; wet-stage pump"),
         # tower E24-E29
         _row("tower_flow", "kW/K", 1e-4, 5, "heat capacity flow of condenser water by design"),
         _row("tower_pu", "kW/kW", 1e-3, 5, "heat the tower is designed for"),

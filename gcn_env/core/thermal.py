@@ -1,6 +1,6 @@
 """Servers and the air they breathe: E6-E9, E12-E17, and the implicit step of a zone (E10-E13, E19).
 
-Powers are kW per kW of design IT power, heat capacity flows kW/K per kW, heat capacities kJ/K per kW, degC, s.
+Powers are kW per kW of design IT power, heat capacity flows kW/K per kW, heat capacities kJ/K per kW, time s.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def recirculated(r0, reaching, server_flow):
 
 @kernel()
 def hottest(inlet, air, recirculation, extra):
-    """E16 hottest inlet [degC]: E15 at a rack with `extra` more recirculation, held where r + extra nears 1."""
+    """E16 hottest inlet [degC]: E15 at a rack that recirculates `extra` more, held near r + extra = 1."""
     c = max(1.0 - recirculation, 0.1 + extra)
     return inlet + extra / ((c - extra) * c) * max(air - inlet, 0.0)
 
@@ -112,16 +112,33 @@ def zone_step(mass, air, power, room, flow, recirculation, supply, k_mass, k_air
 
 @kernel()
 def zone_steps(
-    p, n, dt, lag, mass, air, inlet, supply, fan, base, fixed, awake, set_c, slope, offset, supply_flow, room, outdoor
+    p,
+    n,
+    dt,
+    lag,
+    mass,
+    air,
+    inlet,
+    supply,
+    fan,
+    base,
+    fixed,
+    awake,
+    set_c,
+    slope,
+    offset,
+    supply_flow,
+    room,
+    dry,
 ):
     """`n` zone sub-steps of `dt` s with the plant held: fan lag, E14, E15, coil, E13.
 
-    The coil gives `set_c` unless it cannot: it never gives less than `slope * return + offset` [degC], and it is shut
-    where that would warm the air (then supply is hall air, and the hall drifts).
+    The coil gives `set_c` unless it cannot: it never gives less than `slope * return + offset` [degC], and
+    it is shut where that would warm the air (then supply is hall air, and the hall drifts).
 
     Returns:
-        mass, air, inlet, supply [degC], fan, mean coil heat, mean envelope heat, mean of fan cubed, recirculation,
-        hottest mean inlet seen [degC].
+        mass, air, inlet, supply [degC], fan, mean coil heat, mean envelope heat, mean of fan cubed,
+        recirculation, hottest mean inlet seen [degC].
     """
     k_mass, k_air, envelope = p[P.mass_kj] / dt, p[P.air_kj] / dt, p[P.envelope]
     fan_slope, knee, r0 = p[P.fan_slope], p[P.fan_knee_c], p[P.recirculation]
@@ -134,14 +151,15 @@ def zone_steps(
     for _ in range(n):
         cube = fan * fan * fan
         flow = max(per_fan * fan, STILL_FLOW)
-        fan += (fan_target(base, fan_slope, knee, inlet) - fan) * lag  # holds from the next sub-step: half the latency
+        # holds from the next sub-step: the longest chain of the loop is half as long
+        fan += (fan_target(base, fan_slope, knee, inlet) - fan) * lag
         r = recirculated(r0, reaching, flow)
         back = supply + (1.0 - r) * flow * per_supply * (air - supply)
         supply = max(set_c, slope * back + offset)
         if supply >= back:
             supply, r = air, 1.0
         mass, air, coil, inward = zone_step(
-            mass, air, base_heat + fan_heat * cube, room, flow, r, supply, k_mass, k_air, envelope, outdoor
+            mass, air, base_heat + fan_heat * cube, room, flow, r, supply, k_mass, k_air, envelope, dry
         )
         if r >= 1.0:
             supply = air

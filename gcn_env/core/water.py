@@ -1,4 +1,4 @@
-"""Archetype b: chilled water, water-cooled chillers, cooling tower, series water-side economiser (E17, E20-E29).
+"""Archetype b: chilled water, water-cooled chillers, tower, series water-side economiser (E17, E20-E29).
 
 Powers kW per kW of design IT power, flows kW/K per kW, temperatures degC, make-up water L/h per kW.
 """
@@ -35,7 +35,7 @@ def tower_approach(range_k, flow_power, factor):
 
 @kernel()
 def tower(p, heat, target, wet, factor, pumps):
-    """E25, E26, E29: condenser water [degC] and fan fraction for `heat` and chilled water at `target` [degC]."""
+    """E25, E26, E29: condenser water [degC] and fan fraction; `target` is the chilled water wanted [degC]."""
     l1, l2, l3, flow = p[P.tower_l1], p[P.tower_l2], p[P.tower_l3], p[P.tower_flow]
     reset, basin = p[P.approach_k], p[P.basin_c]
     l_power = l1 if pumps <= 1 else (l2 if pumps == 2 else l3)
@@ -66,8 +66,8 @@ def tower_water(p, heat, g, dry, wet):
 def loop_share(p, dt, into, loop, target, need, hx, stream, running, pumps_low, condenser):
     """E28, E21 and the loop's balance: what economiser and chillers take, and where that leaves the loop.
 
-    The economiser cools the return (loop + into/stream) to `hx` at best. Heat that neither can take warms the loop,
-    solved at the end of the sub-step so that a long sub-step cannot overshoot.
+    The economiser cools the return (loop + into/stream) to `hx` at best. Heat that neither can take warms the
+    loop, solved at the end of the sub-step so that a long sub-step cannot overshoot.
 
     Returns:
         heat taken by the economiser, by the chillers, compressor power, chillers running.

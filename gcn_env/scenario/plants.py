@@ -1,4 +1,4 @@
-"""Sites to plant parameters: reads `archetypes.yaml`, applies elevation and overrides, fills the kernels' columns."""
+"""Sites to plant parameters: `archetypes.yaml`, elevation and overrides become the kernels' columns."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def archetype(key: str) -> dict[str, Any]:
         ValueError: if there is no such archetype.
     """
     known = _document()["archetypes"]
-    entry: dict[str, Any] = known[_choose("archetype", key, known, "Add it to gcn_env/scenario/archetypes.yaml.")]
+    entry: dict[str, Any] = known[_choose("archetype", key, known, "See archetypes.yaml.")]
     return entry
 
 
@@ -65,9 +65,9 @@ def rules_for(key: str) -> dict[str, dict[str, float]]:
     """Set-points of the shipped cooling rules for an archetype.
 
     Returns:
-        `{"b0": {cold, flow, reject}, "b1": {...}}` in physical units. In b1, `follow` in place of `flow` means that
-        flow times server flow over rated supply flow (`Plants.air_need`), and `float_k` that the cold side floats
-        that many K over the dry bulb after the pads, from `cold` to `cold_max`.
+        `{"b0": {cold, flow, reject}, "b1": {...}}` in physical units. In b1, `follow` in place of `flow`
+        means that number times server flow over rated supply flow (`Plants.air_need`), and `float_k` that the cold
+        side floats that many K over the dry bulb after the pads, from `cold` to `cold_max`.
     """
     return {name: {k: float(v) for k, v in rule.items()} for name, rule in archetype(key)["rules"].items()}
 
@@ -86,8 +86,9 @@ def parameters(site: PlantSite) -> dict[str, float]:
     document = _document()
     entry = archetype(site.archetype)
     values = {k: float(v["value"]) for k, v in {**document["common"], **entry["set"]}.items()}
+    remedy = "Names are in gcn_env/scenario/archetypes.yaml."
     for name, value in site.overrides.items():
-        values[_choose("plant parameter", name, values, "Names are in gcn_env/scenario/archetypes.yaml.")] = float(value)
+        values[_choose("plant parameter", name, values, remedy)] = float(value)
     return values
 
 
