@@ -9,14 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcn_env.jobs.arrivals import (
-    RATES,
     SECTIONS,
-    arrival_process,
-    batch_sizes,
-    mean_batch_size,
-    multi_share,
-    pareto_mean,
-    rate_profile,
 )
 from gcn_env.jobs.engineering import KINDS
 from gcn_env.jobs.fits import Mixture, fits, quantile
@@ -247,93 +240,6 @@ def test_partial_mean_is_the_integral():
 
 def test_normal_quantiles():
     assert quantile(np.array([0.5, 0.975, 0.0, 1.0])) == pytest.approx([0.0, 1.959964, -7.03, 7.03], abs=0.01)
-
-
-# ------------------------------------------------------------------------------------------------- arrivals
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_arrivals_are_the_fits(kind):
-    process = arrival_process(kind)
-    figures = fits()[SECTIONS[kind]]["arrivals"]
-    assert process.hour_profile.shape == (24,)
-    assert process.weekday_profile.shape == (7,)
-    assert process.hour_profile.mean() == pytest.approx(1.0)
-    assert process.weekday_profile.mean() == pytest.approx(1.0)
-    assert process.mean_batch == pytest.approx(figures["batch"]["mean_size"], rel=1e-9)
-    assert process.mean_batch * process.batches_per_h == pytest.approx(figures["mean_per_h"], rel=0.02)
-    assert 0.0 <= process.multi_share <= 1.0
-    assert 0.0 <= process.phi < 1.0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_generator_draws_batches_of_the_mean_size(kind):
-    process = arrival_process(kind)
-    sizes = batch_sizes(process, 400_000, np.random.default_rng(0))
-    assert sizes.mean() == pytest.approx(process.mean_batch, rel=0.04)
-    assert sizes.max() <= process.batch_max
-    assert np.mean(sizes >= 2) == pytest.approx(process.multi_share, abs=0.005)
-
-
-def hourly_counts(process, days, rng):
-    """Jobs per hour by the generator in words: Poisson batches under profile and modulation."""
-    hours = 24 * days
-    shocks, x = rng.standard_normal(hours), np.zeros(hours)
-    x[0] = process.sigma * shocks[0]
-    for h in range(1, hours):
-        x[h] = process.phi * x[h - 1] + process.sigma * np.sqrt(1 - process.phi**2) * shocks[h]
-    hour, day = np.arange(hours) % 24, np.arange(hours) // 24 % 7
-    shape = process.hour_profile[hour] * process.weekday_profile[day]
-    batches = rng.poisson(process.batches_per_h * shape * np.exp(x - 0.5 * process.sigma**2))
-    sizes = batch_sizes(process, int(batches.sum()), rng)
-    ends = np.concatenate([[0], np.cumsum(batches)])
-    total = np.concatenate([[0], np.cumsum(sizes)])
-    return total[ends[1:]] - total[ends[:-1]]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_generator_is_as_bursty_as_the_fit_found(kind):
-    """Index of dispersion of hourly counts (variance over mean; a Poisson process has 1)."""
-    process = arrival_process(kind)
-    counts = hourly_counts(process, 700, np.random.default_rng(1))
-    figures = fits()[SECTIONS[kind]]["arrivals"]
-    assert counts.mean() == pytest.approx(figures["mean_per_h"], rel=0.12)
-    # CERIT's batches have a tail so heavy (exponent 0.82) that 56 simulated days span 80-140
-    loose = 0.75 if kind == "hpc" else 0.4
-    assert counts.var() / counts.mean() == pytest.approx(figures["idc_simulated"]["1h"], rel=loose)
-
-
-@given(st.floats(0.5, 3.0), st.integers(2, 500), st.floats(1.0, 3.0))
-def test_batch_share_and_mean_are_inverses(alpha, largest, mean):
-    share = multi_share(mean, alpha, largest)
-    assert 0.0 <= share <= 1.0
-    if share < 1.0:
-        assert mean_batch_size(share, alpha, largest) == pytest.approx(mean)
-    assert 2.0 <= pareto_mean(alpha, largest) <= largest
-
-
-def test_smaller_batches_keep_the_mean_while_they_can():
-    assert arrival_process("training", batch_max=32).mean_batch == pytest.approx(2.809)
-    assert arrival_process("training", batch_max=2).mean_batch == 2.0
-    with pytest.raises(DataError, match="2 or more"):
-        arrival_process("training", batch_max=1)
-    with pytest.raises(DataError, match="did you mean 'hpc'"):
-        arrival_process("hcp")
-
-
-@pytest.mark.parametrize("name", RATES)
-def test_request_rates_over_the_day(name):
-    profile = rate_profile(name)
-    assert profile.hour_profile.shape == (24,)
-    assert profile.hour_profile.mean() == pytest.approx(1.0)
-    assert profile.day_sd >= 0.0
-    assert profile.resid_sd > 0.0
-    assert 0.0 <= profile.resid_phi_h < 1.0
-
-
-def test_unknown_request_rate():
-    with pytest.raises(DataError, match="did you mean 'm-small'"):
-        rate_profile("m-smal")
 
 
 # ---------------------------------------------------------------------------------------------- real traces

@@ -14,9 +14,7 @@ from gcn_env.jobs.traces import (
     TRACE_FORMATS,
     fingerprint,
     load_trace,
-    read_rates,
     read_trace,
-    split_windows,
     trace_extent_h,
 )
 from gcn_env.signals.errors import DataError, MissingDataError
@@ -181,84 +179,6 @@ def test_tables_do_not_share_memory(write):
     one = read_trace(path, "csv")
     one.work_h[:] = 9.0
     assert read_trace(path, "csv").work_h.tolist() == [500.0, 2.0, 0.001]
-
-
-# ---------------------------------------------------------------------------------------- rates and windows
-
-
-def test_rates(write):
-    text = "window_start_s,request_rate_per_s\n" + "".join(f"{600 * i},{i}\n" for i in range(144, 288))
-    series = read_rates(write(text, "rates.csv.gz"))
-    assert series.step_h == pytest.approx(1 / 6)
-    assert series.start_h == 0.0
-    assert len(series.rate) == 144
-    noon = read_rates(write(text), (12, 13))
-    assert noon.start_h == pytest.approx(12.0)
-    assert noon.rate.tolist() == [216, 217, 218, 219, 220, 221]
-    generic = read_rates(write("start_h,rate_per_s\n1,5\n2,6\n", "g.csv"), format="csv")
-    assert generic == (1.0, 1.0, pytest.approx([5.0, 6.0]))
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("window_start_s,rate\n0,1\n600,1\n", "no column 'request_rate_per_s'"),
-        ("window_start_s,request_rate_per_s\n0,1\n", "one step only"),
-        ("window_start_s,request_rate_per_s\n0,1\n600,1\n1800,1\n", "row 3: steps must be equal"),
-        ("window_start_s,request_rate_per_s\n600,1\n0,1\n", "steps must be equal and rise"),
-        ("window_start_s,request_rate_per_s\n0,1\n600,-1\n", "must not be negative"),
-    ],
-)
-def test_rates_that_are_none(write, text, says):
-    with pytest.raises(DataError, match=says):
-        read_rates(write(text))
-
-
-def test_rate_formats_and_windows(write):
-    path = write("window_start_s,request_rate_per_s\n0,1\n600,1\n")
-    with pytest.raises(DataError, match="did you mean 'servegen'"):
-        read_rates(path, format="servgen")
-    with pytest.raises(DataError, match="length"):
-        read_rates(path, (0, 5))
-
-
-def test_servegen_weeks(root):
-    folder = root.parent / "shared" / "data" / "open" / "jobs"
-    if not folder.is_dir():
-        pytest.skip("no folder of real job traces beside the checkout (shared/data/open/jobs)")
-    for name, steps in (("m-small_week1", 1008), ("m-mid_week1", 1008), ("mm-image_day1", 144)):
-        series = read_rates(folder / f"infer_servegen_{name}.csv.gz")
-        assert len(series.rate) == steps
-        assert series.step_h == pytest.approx(1 / 6)
-        assert series.rate.mean() > 1.0
-
-
-def test_split_windows():
-    good = {"train": (0, 100), "test": (150, 200), "validation": (100, 150)}
-    assert split_windows(good, 200.0) == {k: tuple(map(float, v)) for k, v in good.items()}
-    for bad, says in (
-        ({"train": (0, 100), "test": (99, 200)}, "train window 0-100 h overlaps test window 99-200 h"),
-        ({"train": (0, 300)}, "train window: window 0-300 h; need .* <= 200 h"),
-        ({"train": (-1, 10)}, "need 0 <= from"),
-        ({"train": (10, 10)}, "from < to"),
-        ({"train": (float("nan"), 10)}, "from < to"),
-        ({"trian": (0, 10)}, "did you mean 'train'"),
-    ):
-        with pytest.raises(DataError, match=says):
-            split_windows(bad, 200.0)
-
-
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30)), min_size=3, max_size=3))
-def test_split_windows_accepts_exactly_the_disjoint(spans):
-    windows = {
-        n: (float(a), float(a + w)) for n, (a, w) in zip(("train", "validation", "test"), spans, strict=True)
-    }
-    hours = [h for a, e in windows.values() for h in range(int(a), int(e))]
-    if len(hours) == len(set(hours)):
-        assert split_windows(windows, 80.0) == windows
-    else:
-        with pytest.raises(DataError, match="overlaps"):
-            split_windows(windows, 80.0)
 
 
 # -------------------------------------------------------------------------------------------- what is not
