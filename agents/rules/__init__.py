@@ -1,0 +1,1 @@
+"""Rule-based policies: placement and cooling rules that act on the same observations, through the same step."""

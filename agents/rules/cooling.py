@@ -1,0 +1,77 @@
+"""Cooling rules: set-points per region from what the plant operator sees. Values and ranges: scenario/archetypes.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gcn_env.action import level_values
+from gcn_env.observation import REGIONS
+from gcn_env.scenario.compile import World
+from gcn_env.scenario.plants import rules_for
+
+Array = npt.NDArray[Any]
+_PADS_FROM_C, _PADS = 24.0, 0.75  # adiabatic pads of the dry cooler: on above [degC], effectiveness (E41)
+_R = {n: REGIONS.index(n) for n in REGIONS.names}
+
+
+def nearest_level(values: Array, wanted: Array, up: bool = False) -> Array:
+    """Level whose value is nearest to `wanted` [B] in `values` [L]; with `up`, the lowest value not below it."""
+    if up:
+        return np.minimum(np.searchsorted(values, wanted - 1e-6), len(values) - 1)
+    return np.abs(values[None, :] - wanted[:, None]).argmin(1)
+
+
+class Cooling:
+    """A cooling rule for one world: `act(regions [B, R, F]) -> int64 [B, R, 3]`."""
+
+    def __init__(self, world: World) -> None:
+        """Look up the rules' set-points for the world's plants."""
+        self.levels = level_values(world)
+        self.rules = [rules_for(a) for a in world.archetypes]
+
+    def act(self, regions: Array) -> Array:
+        """Levels of the three heads."""
+        out = np.zeros((*regions.shape[:2], 3), np.int64)
+        for r in range(regions.shape[1]):
+            for h, (wanted, up) in enumerate(self.wanted(r, regions[:, r])):
+                out[:, r, h] = nearest_level(self.levels[r, h], np.broadcast_to(wanted, regions.shape[:1]), up)
+        return out
+
+    def wanted(self, r: int, seen: Array) -> list[tuple[Any, bool]]:
+        """Physical set-points of region `r` and whether to round up."""
+        raise NotImplementedError
+
+
+class FixedConservative(Cooling):
+    """B0: fixed cold set-points, full flow."""
+
+    def wanted(self, r: int, seen: Array) -> list[tuple[Any, bool]]:
+        """The archetype's B0 values."""
+        b0 = self.rules[r]["b0"]
+        return [(b0["cold"], False), (b0["flow"], False), (b0["reject"], False)]
+
+
+class Competent(Cooling):
+    """B1: supply air at a warm set-point, flow following the servers, coolant floating on the weather."""
+
+    def wanted(self, r: int, seen: Array) -> list[tuple[Any, bool]]:
+        """The archetype's B1 values: flow is rounded up, so that no aisle starves between decisions."""
+        b1 = self.rules[r]["b1"]
+        cold: Any = b1["cold"]
+        if "float_k" in b1:
+            dry, wet = 30.0 * seen[:, _R["dry_now"]], 30.0 * seen[:, _R["wet"]]
+            ambient = np.where(dry > _PADS_FROM_C, dry - _PADS * (dry - wet), dry)
+            cold = np.clip(ambient + b1["float_k"], b1["cold"], b1["cold_max"])
+        follows = "follow" in b1
+        flow: Any = b1["follow"] * seen[:, _R["air_need"]] if follows else b1["flow"]
+        return [(cold, False), (flow, follows), (b1["reject"], False)]
+
+
+RULES: dict[str, tuple[Callable[[World], Cooling], str]] = {
+    "b0": (FixedConservative, "fixed conservative set-points, full flow"),
+    "b1": (Competent, "competent resets: warm supply air, flow follows the servers, coolant floats on the weather"),
+}
