@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcn_env.jobs.arrivals import (
-    SECTIONS,
-)
+from gcn_env.jobs.arrivals import SECTIONS
 from gcn_env.jobs.engineering import KINDS
 from gcn_env.jobs.fits import Mixture, fits, quantile
 from gcn_env.jobs.rows import JobTable, job_table, mean_device_h, offered_devices
@@ -18,7 +16,7 @@ from gcn_env.jobs.synthetic import MIN_H, cells, synthetic_table, truncation
 from gcn_env.jobs.traces import load_trace, read_trace
 from gcn_env.signals.errors import DataError
 
-TRACES = {  # file, format, class, batch gap [s]
+TRACES = {  # file, format
     "training": ("train_philly_2017_sep18_nov12.csv.gz", "philly"),
     "batch": ("mixed_alibaba_gpu2023.csv.gz", "alibaba_pods"),
     "hpc": ("hpc_cerit_2013_part1.csv.gz", "cerit"),
