@@ -54,7 +54,8 @@ class RewardScale:
 
     def refresh(self) -> Change:
         """Fold in what was observed since the last call; between calls the scale stands still."""
-        steps, total, returns, squares = self.sums
+        # Python's floats, not NumPy's: a resumed run holds these, and the two promote float32 differently.
+        steps, total, returns, squares = self.sums.tolist()
         self.sums = np.zeros(4)
         if steps < 2:
             return Change(1.0, 0.0)

@@ -110,11 +110,14 @@ class SimVecEnv(VecEnv):
     Args:
         sim: the simulator, with autoreset.
         seed: environment i starts from seed `seed + i`.
-        scale: the learner's reward scale.
+        scale: the learner's reward scale, which observes every reward.
+        raw: hand out the simulator's rewards all the same (a replay buffer scales them when it samples).
     """
 
-    def __init__(self, sim: SimLike, seed: int = 0, scale: RewardScale | None = None) -> None:
-        self.sim, self.scale, self._seed = sim, scale, seed
+    def __init__(
+        self, sim: SimLike, seed: int = 0, scale: RewardScale | None = None, raw: bool = False
+    ) -> None:
+        self.sim, self.scale, self._seed, self._raw = sim, scale, seed, raw or scale is None
         self.sequential = sim.view == "sequential"
         self._actions: Array = np.zeros(0, np.int64)
         self._start = time.perf_counter()
@@ -152,11 +155,11 @@ class SimVecEnv(VecEnv):
         self.episode_reward += sim.reward
         self.episode_steps += closed
         self.books.step(done, closed)
-        if self.scale is None:
-            reward = sim.reward.astype(np.float32)
-        else:
+        reward = sim.reward.astype(np.float32)
+        if self.scale is not None:
             self.scale.observe(sim.reward, closed, done)
-            reward = self.scale.scaled(sim.reward, closed)
+            if not self._raw:
+                reward = self.scale.scaled(sim.reward, closed)
         infos: list[dict[str, Any]]
         infos = (
             [{"closed": c} for c in closed.tolist()]
@@ -191,7 +194,6 @@ class SimVecEnv(VecEnv):
             "episode_steps": self.episode_steps.copy(),
             "books": [a.copy() for a in self.books.sums],
             "book_steps": self.books.steps,
-            "scale": None if self.scale is None else self.scale.state(),
         }
 
     def load(self, state: dict[str, Any]) -> Observation:
@@ -201,8 +203,6 @@ class SimVecEnv(VecEnv):
         self.episode_steps[:] = state["episode_steps"]
         self.books.sums = [np.array(a) for a in state["books"]]
         self.books.steps = int(state["book_steps"])
-        if self.scale is not None:
-            self.scale.load(state["scale"])
         return self.observe()
 
     def close(self) -> None:

@@ -1,0 +1,7 @@
+"""Training: from a recipe and a world to a run folder with a policy in it."""
+
+from agents.training.loop import train
+from agents.training.policy import TrainedPolicy, load_policy
+from agents.training.steward import Flag, Interrupted
+
+__all__ = ["Flag", "Interrupted", "TrainedPolicy", "load_policy", "train"]

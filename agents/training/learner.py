@@ -1,0 +1,192 @@
+"""A learner from a recipe: simulator, vector environment, model, and all of its state in and out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
+
+from agents.recipe import Recipe
+from agents.sb3.dqn import EntityQPolicy, MaskedDQN
+from agents.sb3.ppo import EntityPolicy, RolloutBuffer
+from agents.sb3.replay import SequentialReplay
+from agents.sb3.scaling import RewardScale
+from agents.sb3.vecenv import SimLike, SimVecEnv
+from agents.training.checkpoints import pack, random_state, set_random_state, unpack
+from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
+
+MakeSim = Callable[[Any, int, str], SimLike]
+
+
+def make_sim(world: Any, n_envs: int, view: str) -> SimLike:
+    """The simulator on the training years."""
+    from gcn_env.sim import Sim  # here: compiling kernels is no business of whoever only loads a policy
+
+    sim: SimLike = Sim(world, n_envs, split="train", view="sequential" if view == "sequential" else "joint")
+    return sim
+
+
+def network_arguments(recipe: Recipe, levels: int) -> dict[str, Any]:
+    """Keyword arguments of `EntityNetwork`."""
+    tables = {"jobs": JOBS, "pools": POOLS, "regions": REGIONS, "pairs": PAIRS, "globals": GLOBALS}
+    return {
+        "columns": {name: len(table) for name, table in tables.items()},
+        "levels": levels,
+        "width": recipe.network.width,
+        "pair_width": recipe.network.pair_width,
+        "current": REGIONS.index("is_current"),
+    }
+
+
+def linear(first: float, last: float) -> Callable[[float], float]:
+    """From `first` at the beginning of training (progress remaining 1) to `last` at its end (0)."""
+    return lambda remaining: last + (first - last) * remaining
+
+
+@dataclass
+class Learner:
+    """What is trained, and everything that a resumed run needs of it."""
+
+    recipe: Recipe
+    env: SimVecEnv
+    model: PPO | MaskedDQN
+    scale: RewardScale
+    network: dict[str, Any]
+
+    @property
+    def net(self) -> Any:
+        """The network that acts."""
+        policy: Any = self.model.policy
+        return policy.net if self.recipe.algo == "ppo" else policy.q_net.net
+
+    def refresh_scale(self) -> None:
+        """Bring the reward scale up to date, and the value with it."""
+        change = self.scale.refresh()
+        self.net.rescale_value(change.gain, change.shift)
+        if self.recipe.algo == "dqn":
+            policy: Any = self.model.policy
+            policy.q_net_target.load_state_dict(policy.q_net.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as a checkpoint's content."""
+        m = self.model
+        policy: Any = m.policy
+        learner = {
+            "num_timesteps": m.num_timesteps,
+            "n_updates": m._n_updates,
+            "episode_num": m._episode_num,
+            "progress_remaining": m._current_progress_remaining,
+            "starts": m._last_episode_starts,
+            "episodes": [[e["r"], e["l"], e["t"]] for e in m.ep_info_buffer or ()],
+        }
+        replay = None
+        if isinstance(m, MaskedDQN):
+            learner |= {"n_calls": m._n_calls, "exploration_rate": m.exploration_rate}
+            replay = pack(m.replay_buffer.state())
+        return {
+            **self.weights(),
+            "policy": policy.state_dict(),
+            "optimizer": policy.optimizer.state_dict(),
+            "learner": pack(learner),
+            "env": pack({"vec": self.env.state(), "scale": self.scale.state()}),
+            "replay": replay,
+            "random": random_state(),
+        }
+
+    def weights(self) -> dict[str, Any]:
+        """What is needed to act."""
+        return {
+            "algo": self.recipe.algo,
+            "network": self.network,
+            "timesteps": self.model.num_timesteps,
+            "net": self.net.state_dict(),
+        }
+
+    def load(self, content: dict[str, Any]) -> None:
+        """Go on exactly where a checkpoint stopped."""
+        m = self.model
+        policy: Any = m.policy
+        policy.load_state_dict(content["policy"])
+        policy.optimizer.load_state_dict(content["optimizer"])
+        learner = content["learner"]
+        m.num_timesteps = int(learner["num_timesteps"])
+        m._n_updates = int(learner["n_updates"])
+        m._episode_num = int(learner["episode_num"])
+        m._current_progress_remaining = float(learner["progress_remaining"])
+        m.ep_info_buffer = deque(
+            ({"r": r, "l": n, "t": t} for r, n, t in learner["episodes"]), maxlen=m._stats_window_size
+        )
+        m.ep_success_buffer = deque(maxlen=m._stats_window_size)
+        if isinstance(m, MaskedDQN):
+            m._n_calls, m.exploration_rate = int(learner["n_calls"]), float(learner["exploration_rate"])
+            m.replay_buffer.load(unpack_replay(content["replay"]))
+        env = unpack(content["env"], {"vec": self.env.state(), "scale": self.scale.state()})
+        obs: Any = self.env.load(env["vec"])
+        self.scale.load(env["scale"])
+        m._last_obs = obs
+        m._last_episode_starts = learner["starts"].numpy()
+        set_random_state(content["random"])
+
+    def start(self, obs: Any) -> None:
+        """Begin to learn at observation `obs` of the environment's present state."""
+        m: Any = self.model
+        m._last_obs = obs
+        m._last_episode_starts = np.ones(self.env.num_envs, np.bool_)
+
+
+def unpack_replay(tree: dict[str, Any]) -> dict[str, Any]:
+    """A packed `SequentialReplay.state`."""
+    return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in tree.items()}
+
+
+def build(
+    world: Any, recipe: Recipe, device: str = "auto", factory: MakeSim | None = None
+) -> Learner:
+    """Simulator, environment and model; nothing has been reset or learned yet.
+
+    Args:
+        world: compiled scenario.
+        recipe: all choices.
+        device: `auto`, `cpu` or `cuda`.
+        factory: makes the simulator; tests put their own here.
+    """
+    torch.set_num_threads(recipe.threads)
+    sim = (factory or make_sim)(world, recipe.envs, recipe.view)
+    scale = RewardScale(recipe.envs, recipe.gamma)
+    network = network_arguments(recipe, world.n_levels)
+    env = SimVecEnv(sim, recipe.seed, scale, raw=recipe.algo == "dqn")
+    common: dict[str, Any] = {
+        "policy_kwargs": {"network": network}, "seed": recipe.seed, "device": device, "gamma": recipe.gamma,
+    }  # fmt: skip
+    model = _ppo(recipe, env, common) if recipe.algo == "ppo" else _dqn(recipe, env, scale, common)
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    return Learner(recipe, env, model, scale, network)
+
+
+def _ppo(recipe: Recipe, env: SimVecEnv, common: dict[str, Any]) -> PPO:
+    r = recipe.ppo
+    return PPO(
+        EntityPolicy, env, learning_rate=linear(r.learning_rate, r.final_learning_rate), n_steps=r.n_steps,
+        batch_size=r.batch_size, n_epochs=r.epochs, gae_lambda=r.gae_lambda, clip_range=r.clip_range,
+        ent_coef=r.entropy, vf_coef=r.value_weight, max_grad_norm=r.max_grad_norm, target_kl=r.target_kl,
+        rollout_buffer_class=RolloutBuffer, **common,
+    )  # fmt: skip
+
+
+def _dqn(recipe: Recipe, env: SimVecEnv, scale: RewardScale, common: dict[str, Any]) -> MaskedDQN:
+    r = recipe.dqn
+    return MaskedDQN(
+        EntityQPolicy, env, learning_rate=linear(r.learning_rate, r.final_learning_rate),
+        buffer_size=r.buffer_size, learning_starts=r.learning_starts, batch_size=r.batch_size, tau=r.tau,
+        train_freq=r.train_freq, gradient_steps=r.gradient_steps, target_update_interval=r.target_update_interval,
+        exploration_fraction=r.exploration_fraction, exploration_initial_eps=r.exploration_initial,
+        exploration_final_eps=r.exploration_final, max_grad_norm=r.max_grad_norm, margin=r.margin,
+        margin_weight=r.margin_weight, replay_buffer_class=SequentialReplay,
+        replay_buffer_kwargs={"gamma": r.gamma, "n_steps": r.n_steps, "scale": scale}, **common,
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""The story of a run: build, warm up or resume, learn, validate, save."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from stable_baselines3.common.logger import configure
+from tqdm import tqdm
+
+from agents.recipe import Recipe
+from agents.runs import RunFolder
+from agents.training import checkpoints
+from agents.training.learner import Learner, MakeSim, build
+from agents.training.steward import Flag, Steward
+from agents.training.warmstart import demonstrator, explore, imitate, look_around
+from gcn_env.errors import UserError
+
+
+def train(
+    world: Any,
+    recipe: Recipe,
+    run: RunFolder,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    quiet: bool = False,
+    flag: Flag | None = None,
+    factory: MakeSim | None = None,
+) -> dict[str, Any]:
+    """Train a policy in a run folder that exists.
+
+    Args:
+        world: compiled scenario.
+        recipe: all choices.
+        run: where everything goes.
+        resume: go on from the last checkpoint instead of starting.
+        device: `auto`, `cpu` or `cuda`.
+        quiet: no progress bar.
+        flag: raise it to stop at the next place where the run can be resumed exactly.
+        factory: makes the simulator (tests).
+
+    Returns:
+        timesteps, steps per second, validation cost of the last and of the best policy [USD per episode].
+
+    Raises:
+        Interrupted: after the flag was raised and everything was saved.
+        UserError: if there is nothing to resume, or the run is finished.
+    """
+    flag = flag or Flag()
+    learner = build(world, recipe, device, factory)
+    saved: dict[str, Any] = {}
+    with tqdm(total=recipe.timesteps, unit=" steps", disable=True if quiet else None, dynamic_ncols=True) as bar:
+        if resume:
+            content = checkpoints.latest(run)
+            if content["timesteps"] >= recipe.timesteps:
+                raise UserError(
+                    f"{run.path} is finished ({content['timesteps']:,} steps); give --timesteps more to go on"
+                )
+            learner.load(content)
+            saved = content["steward"]
+            bar.update(learner.model.num_timesteps)
+        else:
+            _warm_up(learner, world, bar)
+        learner.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
+        steward = Steward(learner, world, run, flag, bar, saved)
+        before, start = learner.model.num_timesteps, time.perf_counter()
+        learner.model.learn(
+            recipe.timesteps - before, callback=steward, log_interval=None if recipe.algo == "dqn" else 1,  # type: ignore[arg-type]
+            reset_num_timesteps=False,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        learner.refresh_scale()
+        cost = steward.validate()
+        steward.checkpoint()
+        learner.model.logger.dump(learner.model.num_timesteps)
+    run.note(status="finished")
+    return {
+        "timesteps": learner.model.num_timesteps,
+        "steps_per_s": (learner.model.num_timesteps - before) / seconds,
+        "validation_usd": cost,
+        "best_validation_usd": steward.best,
+    }
+
+
+def _warm_up(learner: Learner, world: Any, bar: tqdm[Any]) -> None:
+    """Look around, imitate if the recipe says so, and hand the learner its first observation."""
+
+    def say(what: str, share: float) -> None:
+        bar.set_description_str(f"{what} {share:.0%}")
+
+    spec = learner.recipe.warm_start.policy
+    if spec is None:
+        obs = look_around(learner, explore(learner), world.horizon, say)
+    else:
+        from agents.policy import load  # here: rules are not needed otherwise
+
+        choose = demonstrator(learner, load(spec, world), world.n_levels)
+        obs = look_around(learner, choose, world.horizon, say)
+        obs = imitate(learner, choose, obs, say)
+    learner.env.books.restart()
+    learner.start(obs)
+    bar.set_description_str("train")

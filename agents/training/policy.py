@@ -1,0 +1,80 @@
+"""A trained network as a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+from agents.networks import EntityNetwork
+from agents.runs import RunFolder, check_layout
+from agents.sb3.ppo import Heads
+from agents.sb3.predict import to_tensors
+from agents.training.checkpoints import latest, read
+from gcn_env.errors import UserError
+
+Array = npt.NDArray[Any]
+
+
+class TrainedPolicy:
+    """Stable-Baselines3's `predict` over an `EntityNetwork`, for any fleet with the same columns and levels.
+
+    Args:
+        net: the network.
+        view: `joint` or `sequential`: what it was trained on and what it must be given.
+    """
+
+    def __init__(self, net: EntityNetwork, view: str) -> None:
+        self.net, self.view = net, view
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Array | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Array, Any]:
+        """Legal choices `[B, Q + 3R]` (joint) or `[B]` (sequential); `state` is handed back."""
+        obs, batched = to_tensors(observation, self.net.value_out.weight.device)
+        with torch.no_grad():
+            if self.view == "joint":
+                actions = Heads(self.net.joint(obs), obs["jobs"].shape[1]).actions(deterministic)
+            else:
+                actions = self.net.sequential(obs)[0].argmax(1)
+        chosen: Array = actions.cpu().numpy()
+        return (chosen if batched else chosen[0]), state
+
+
+def load_policy(path: str | Path, world: Any, device: str = "cpu") -> TrainedPolicy:
+    """The policy of a run folder (its best on validation weeks, else its last), or of one checkpoint file.
+
+    Args:
+        path: run folder, or a `.pt` file of one.
+        world: where it is to act; it may be another fleet than the one it was trained on.
+        device: where the network computes.
+
+    Raises:
+        UserError: if there is no readable checkpoint, or it was trained on other observation columns (the message
+            names the first row that differs) or another number of cooling levels.
+    """
+    where = Path(path)
+    if not where.exists():
+        raise UserError(f"no run folder or checkpoint {where}")
+    run = RunFolder(where)
+    if where.is_file():
+        content = read(where)
+    else:
+        run.recipe()  # refuses folders that hold no run
+        content = read(run.best) if run.best.is_file() else latest(run)
+    check_layout(content["observation"], str(where))
+    network = content["network"]
+    if network["levels"] != world.n_levels:
+        raise UserError(
+            f"{where} was trained with {network['levels']} levels per cooling head; {world.name} has "
+            f"{world.n_levels} (decisions.cooling_levels)"
+        )
+    net = EntityNetwork(**network)
+    net.load_state_dict(content["net"])
+    return TrainedPolicy(net.to(device).eval(), "joint" if content["algo"] == "ppo" else "sequential")

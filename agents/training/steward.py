@@ -1,0 +1,148 @@
+"""What happens between rollouts: figures, validation, checkpoints, stopping when asked."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from agents.evaluation import evaluate
+from agents.runs import RunFolder, layout
+from agents.sb3.dqn import MaskedDQN
+from agents.sb3.vecenv import named_kpis
+from agents.training.checkpoints import save
+from agents.training.learner import Learner
+from agents.training.policy import TrainedPolicy
+from gcn_env.ledger import TERMS
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; everything up to here is saved."""
+
+
+class Flag:
+    """Set from a signal handler: stop at the next place where a run can be resumed exactly."""
+
+    raised = False
+
+
+class Steward(BaseCallback):
+    """Acts where a rollout begins: there the learner's state is whole and small.
+
+    Args:
+        learner: what is trained.
+        world: compiled scenario, for validation.
+        run: folder of the run.
+        flag: asks to stop.
+        bar: progress bar, in environment steps.
+        saved: `steward` part of the checkpoint resumed from.
+    """
+
+    def __init__(
+        self, learner: Learner, world: Any, run: RunFolder, flag: Flag, bar: tqdm[Any], saved: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.learner, self.world, self.run, self.flag, self.bar = learner, world, run, flag, bar
+        recipe = learner.recipe
+        self._validate, self._checkpoints, self._total = recipe.evaluation, recipe.checkpoints, recipe.timesteps
+        self._saved_at = int(saved.get("saved_at", 0))
+        self._validated_at = int(saved.get("validated_at", 0))
+        self._shown_at = int(saved.get("shown_at", 0))
+        self.best = float(saved.get("best", np.inf))
+        self.last = float(saved.get("last", np.nan))
+        # One entry per rollout for PPO; DQN's rollouts are a few steps, so figures come once per rollout's worth.
+        self._every = recipe.envs * recipe.ppo.n_steps if recipe.algo == "dqn" else 1
+        self._clock = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        self.bar.update(self.training_env.num_envs)
+        return True
+
+    def _on_rollout_start(self) -> None:
+        self._rescale()
+        self._figures(dump=isinstance(self.model, MaskedDQN))
+        if self.num_timesteps - self._validated_at >= self._validate.every:
+            self.validate()
+        if self.num_timesteps - self._saved_at >= self._checkpoints.every:
+            self.checkpoint()
+        if self.flag.raised:
+            self.checkpoint()
+            self.run.note(status="interrupted")
+            raise Interrupted
+
+    def _rescale(self) -> None:
+        if isinstance(self.model, MaskedDQN):
+            # A replay buffer's targets all move with the scale: it is set once, before the first update.
+            if self.learner.scale.weight == 0.0 and self.num_timesteps >= self.model.learning_starts:
+                self.learner.refresh_scale()
+            return
+        self.learner.refresh_scale()
+
+    def _on_rollout_end(self) -> None:
+        if not isinstance(self.model, MaskedDQN):
+            self._figures(dump=False)  # the library writes them out after this
+
+    def _figures(self, dump: bool) -> None:
+        """Ledger figures since the last time: `reward/` per control step, `kpi/` per episode."""
+        books = self.learner.env.books
+        if books.steps == 0 or self.num_timesteps - self._shown_at < self._every:
+            return
+        self._shown_at = self.num_timesteps
+        steps, terms, flows, counts = books.take()
+        per_step = -terms / (steps * self.world.reference_usd)
+        for name, value in zip(TERMS.names, per_step, strict=True):
+            self.logger.record(f"reward/{name}", float(value))
+        self.logger.record("reward/total", float(per_step.sum()))
+        episode = self.world.horizon / steps
+        for name, value in named_kpis(terms * episode, flows * episode, counts * episode).items():
+            self.logger.record(f"kpi/{name}", value)
+        scale = self.learner.scale
+        self.logger.record("train/reward_mean", scale.mean)
+        self.logger.record("train/return_spread", scale.spread)
+        shown = {"reward": f"{per_step.sum():.3f}"}
+        if np.isfinite(self.last):
+            shown["validation"] = f"{self.last:,.0f} USD"
+        self.bar.set_postfix(shown)
+        if dump:
+            model: Any = self.model
+            model.dump_logs()
+
+    def validate(self) -> float:
+        """Mean cost of validation episodes in USD; the cheapest policy so far becomes `best.pt`."""
+        self._validated_at = self.num_timesteps
+        policy = TrainedPolicy(self.learner.net, self.learner.recipe.view)
+        v = self._validate
+        if v.episodes == 0:
+            return np.nan
+        results = evaluate(self.world, {"policy": policy}, v.episodes, v.seed, "validation", keep=0)
+        cost = self.last = float(results.kpi("total_usd").mean())
+        for name in ("total_usd", "late_share", "pue", "excursion_kh", "usd_per_device_hour"):
+            self.logger.record(f"eval/{name}", float(results.kpi(name).mean()))
+        with (self.run.path / "validation.jsonl").open("a") as file:
+            file.write(json.dumps({"timesteps": self.num_timesteps, "total_usd": cost}) + "\n")
+        if cost < self.best:
+            self.best = cost
+            save(self.run.best, {**self.learner.weights(), "observation": layout(), "total_usd": cost})
+        return cost
+
+    def checkpoint(self) -> None:
+        """Save everything; the run resumes from here as if it had not stopped."""
+        self._saved_at = self.num_timesteps
+        content = {
+            **self.learner.state(),
+            "observation": layout(),
+            "steward": {
+                "saved_at": self._saved_at, "validated_at": self._validated_at, "shown_at": self._shown_at,
+                "best": self.best, "last": self.last,
+            },
+        }  # fmt: skip
+        save(self.run.step_file(self.num_timesteps), content)
+        self.run.prune(self._checkpoints.keep)
+        note: dict[str, Any] = {"timesteps": self.num_timesteps, "of": self._total, "status": "running"}
+        if np.isfinite(self.best):
+            note["best_validation_usd"] = self.best
+        self.run.note(**note)
