@@ -141,7 +141,9 @@ def show(results: Results, comparison: Comparison, out: Path) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("policy", "cost per episode", f"against {comparison.reference}", "verdict", box=None)
+    table = Table(box=None)
+    for title in ("policy", "cost per episode", f"against {comparison.reference}", "verdict"):
+        table.add_column(title, no_wrap=True)
     for x in comparison.lines:
         share = (
             ""

@@ -31,6 +31,8 @@ class Line:
         cost: interquartile mean of the bill, USD per episode.
         diff: paired difference of the bill to the reference, USD per episode.
         percent: `diff` in per cent of the reference's interquartile mean.
+        mean: plain mean of the bill, USD per episode: rare bad episodes count in full.
+        mean_diff: paired difference of the means to the reference.
         improvement: probability that it costs less than the reference in the same episode.
         verdict: what `diff` allows to say.
         gap: share of the way from the reference to the clairvoyant bound, per cent; None without a bound.
@@ -42,6 +44,8 @@ class Line:
     cost: Estimate
     diff: Estimate | None
     percent: Estimate | None
+    mean: float
+    mean_diff: Estimate | None
     improvement: Estimate | None
     verdict: Verdict | None
     gap: float | None
@@ -99,7 +103,7 @@ def _line(results: Results, policy: str, reference: str, bound: Estimate | None)
     cost = stats.interval(mine, seed=BOOTSTRAP_SEED)
     learned = policy in results.learned
     if policy == reference:
-        return Line(policy, learned, cost, None, None, None, None, None, {})
+        return Line(policy, learned, cost, None, None, float(mine.mean()), None, None, None, None, {})
     diff = stats.paired_difference(mine, theirs, seed=BOOTSTRAP_SEED)
     scale = float(stats.iqm(theirs))
     percent = None
@@ -124,6 +128,8 @@ def _line(results: Results, policy: str, reference: str, bound: Estimate | None)
         cost,
         diff,
         percent,
+        float(mine.mean()),
+        stats.paired_difference(mine, theirs, seed=BOOTSTRAP_SEED, statistic=stats.mean),
         stats.paired_improvement(mine, theirs, seed=BOOTSTRAP_SEED),
         stats.verdict(diff.value, diff.low, diff.high),
         gap,
@@ -232,6 +238,12 @@ def _warnings(results: Results, c: Comparison, has_rules: bool) -> tuple[str, ..
         )
     if not has_rules:
         out.append("No rule was evaluated, so nothing is said about rules. Add `rules` to --policies.")
+    for x in c.lines:
+        if x.mean_diff is not None and _dearer_on_average(x):
+            out.append(
+                f"{x.policy} is {money(x.mean_diff.value)} dearer than {c.reference} by the plain mean: rare "
+                "bad episodes, which the interquartile mean leaves out."
+            )
     shaky = [x.policy for x in c.lines if x.verdict == "no difference" and x.learned]
     if shaky:
         out.append(
@@ -240,11 +252,20 @@ def _warnings(results: Results, c: Comparison, has_rules: bool) -> tuple[str, ..
     for name, words in (("illegal", "made illegal choices"), ("dropped", "had jobs refused")):
         who = [p for p in results.policies if np.nansum(results.kpi(name, p)) > 0]
         if who:
-            out.append(f"{', '.join(who)} {words}; see the key figures.")
+            everyone = len(who) == len(results.policies) > 1
+            out.append(f"{'All policies' if everyone else ', '.join(who)} {words}; see the key figures.")
     broken = [p for p in results.policies if not np.isfinite(results.kpis[results.policies.index(p)]).all()]
     if broken:
         out.append(f"Key figures of {', '.join(broken)} hold values that are not finite.")
     return tuple(out)
+
+
+def _dearer_on_average(x: Line) -> bool:
+    """Whether the plain mean contradicts a verdict that is not "worse"."""
+    d = x.mean_diff
+    if d is None or d.value <= 0 or x.verdict == "worse":
+        return False
+    return x.verdict == "better" or stats.verdict(d.value, d.low, d.high) == "worse"
 
 
 _SCALES = ((1e6, "MUSD", 3), (1e3, "kUSD", 1))

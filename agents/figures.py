@@ -32,7 +32,7 @@ TERM_COLOURS = (
     "#6699CC", "#888888", "#DDCC77",
 )  # fmt: skip
 WIDTH, DPI = 7.2, 140  # inches, dots per inch: 1008 pixels; large letters, since TensorBoard shows thumbnails
-STRIPS_AT_MOST = 4  # policies that get a page of strips: the best rule, learned policies, then the cheapest
+STRIPS_AT_MOST, LINES_AT_MOST = 4, 8  # policies with a page of strips, and lines in the figure of a week
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow":
@@ -73,7 +73,7 @@ def draw(results: Results, comparison: Comparison) -> dict[str, Figure]:
         }
         if len(results.policies) > 1:
             out["paired_difference"] = paired_differences(results, comparison)
-        shown = strip_policies(results, comparison)
+        shown = recorded(results, comparison)[:STRIPS_AT_MOST]
         if shown:
             out["bill_over_time"] = bill(results, comparison)
             limits = _limits([results.records[p] for p in shown])
@@ -82,11 +82,11 @@ def draw(results: Results, comparison: Comparison) -> dict[str, Figure]:
     return out
 
 
-def strip_policies(results: Results, comparison: Comparison) -> list[str]:
-    """Policies whose strips are drawn, at most four: the reference, learned ones, then the cheapest."""
+def recorded(results: Results, comparison: Comparison) -> list[str]:
+    """Policies with a record, most wanted first: the reference, learned ones, then the cheapest."""
     first = [comparison.reference, *(x.policy for x in comparison.lines if x.learned)]
     order = dict.fromkeys([*first, *(x.policy for x in comparison.lines)])
-    return [p for p in order if p in results.records][:STRIPS_AT_MOST]
+    return [p for p in order if p in results.records]
 
 
 def slug(policy: str) -> str:
@@ -117,7 +117,7 @@ def cost_by_term(results: Results, comparison: Comparison) -> Figure:
             float(results.bound.mean()) / 1e3, color="black", ls="--", lw=1.4, label="clairvoyant bound"
         )
     ax.set_xlim(right=plus.max() * 1.1 + 1e-9)
-    ax.set_xlabel(f"mean cost per episode [kUSD], {results.episodes} episodes")
+    ax.set_xlabel(f"mean cost of {results.episodes} episodes [kUSD]; order: by interquartile mean")
     ax.grid(visible=False, axis="y")
     ax.set_title("What the bill is made of")
     _mark_learned(ax, comparison)
@@ -146,15 +146,19 @@ def paired_differences(results: Results, comparison: Comparison) -> Figure:
             va="center", fontsize=9, annotation_clip=False,
         )  # fmt: skip
     ax.axvline(0, color="#444444", lw=1.2)
+    shown = np.percentile((results.kpi(COST) - base) / 1e3, [2.5, 97.5], axis=1).ravel()
+    ends = [*shown, *(v / 1e3 for x in lines if x.diff for v in (x.diff.low, x.diff.high))]
+    pad = 0.04 * (max(ends) - min(ends)) or 1.0
+    ax.set_xlim(min(ends) - pad, max(ends) + pad)
     ax.set_yticks(range(len(lines)), [x.policy for x in lines])
     ax.set_ylim(-0.6, len(lines) - 0.4)
     ax.grid(visible=False, axis="y")
     ax.set_xlabel(
         f"cost minus {comparison.reference} [kUSD per episode]\n"
-        "dots: episodes; bar: 95 % interval of the interquartile mean",
+        "dots: episodes (the outermost 5 % may lie outside); bar: 95 % interval of the interquartile mean",
         fontsize=9,
     )
-    ax.set_title(f"Cost against {_what(comparison)}, same episodes: left of zero is cheaper")
+    ax.set_title(f"Cost minus that of {_what(comparison)}: left of zero is cheaper")
     _mark_learned(ax, comparison)
     return fig
 
@@ -173,7 +177,7 @@ def tradeoffs(results: Results, comparison: Comparison) -> Figure:
             e = stats.interval(results.kpi(name, x.policy), seed=0)
             ax.errorbar(
                 e.value, x.cost.value / 1e3, xerr=_bars(e, 1.0), yerr=_bars(x.cost, 1e3),
-                fmt=look.marker, color=look.colour, ms=9, mec="white", mew=1.2, elinewidth=1.2,
+                fmt=look.marker, color=look.colour, ms=9, mec="white", mew=1.2, elinewidth=1.0,
                 label=x.policy,
             )  # fmt: skip
         ax.set_xlabel(label)
@@ -204,13 +208,12 @@ def profile(results: Results, comparison: Comparison) -> Figure:
 
 def bill(results: Results, comparison: Comparison) -> Figure:
     """The first episode's bill as it grows, and its lead over the reference."""
-    fig = _figure(5.2 + 0.21 * -(-len(results.records) // 3))
+    shown = recorded(results, comparison)[:LINES_AT_MOST]
+    fig = _figure(5.2 + 0.21 * -(-len(shown) // 3))
     axes = fig.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     style = looks(results, comparison)
     base = results.records[comparison.reference].usd[0].sum(axis=-1).cumsum() / 1e3
-    for x in comparison.lines:
-        if x.policy not in results.records:
-            continue
+    for x in (y for y in comparison.lines if y.policy in shown):
         rec, look = results.records[x.policy], style[x.policy]
         usd = rec.usd[0].sum(axis=-1).cumsum() / 1e3
         days = (np.arange(usd.size) + 1) * rec.bucket_h / 24

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents import board, stats
-from agents.compare import BOOTSTRAP_SEED, Comparison, Line, compare, money_interval, number
+from agents.compare import BOOTSTRAP_SEED, Comparison, Line, compare, money, money_interval, number
 from agents.evaluation import EVAL_SEED_BASE, Results
 from agents.figures import draw
 from gcn_env.errors import UserError
@@ -124,20 +124,21 @@ def policy_table(comparison: Comparison) -> str:
     """Markdown: interquartile mean, paired difference, improvement (95 % intervals in brackets), verdict."""
     gap = any(x.gap is not None for x in comparison.lines)
     head = [
-        "policy", "cost", f"minus {comparison.reference}", "in per cent", "P(cheaper)", "verdict",
+        "policy", "cost (IQM)", "plain mean", f"minus {comparison.reference}", "in per cent", "P(cheaper)",
+        "verdict",
         *(["gap to bound closed"] if gap else []),
     ]  # fmt: skip
     rows = [[*_policy_cells(x), *([_percent(x.gap)] if gap else [])] for x in comparison.lines]
     if comparison.bound is not None:
         b = comparison.bound
-        cells = ["clairvoyant bound", money_interval(b)]
+        cells = ["clairvoyant bound", money_interval(b), ""]
         rows.append([*cells, *[""] * (len(head) - 3)])
     return table(head, rows)
 
 
 def _policy_cells(x: Line) -> list[str]:
     name = f"**{x.policy}**" if x.learned else x.policy
-    cells = [name, money_interval(x.cost)]
+    cells = [name, money_interval(x.cost), money(x.mean)]
     if x.diff is None or x.improvement is None:
         return [*cells, "reference", "", "", ""]
     p, i = x.percent, x.improvement

@@ -141,6 +141,15 @@ def test_twenty_clean_episodes_warn_of_nothing():
     assert compare(results()).warnings == ()
 
 
+def test_rare_disasters_are_not_hidden():
+    res = results(noise=0.0)
+    ppo, total = res.policies.index("ppo"), KPIS.index("total_usd")
+    res.kpis[ppo, 3, total] *= 100
+    c = compare(res)
+    assert c.line("ppo").verdict == "better"
+    assert "dearer than cost-greedy+b1 by the plain mean" in " ".join(c.warnings)
+
+
 def test_bound_and_gap():
     res = results(bound=0.8 * results().kpi("total_usd", "cost-greedy+b1"))
     c = compare(res)
