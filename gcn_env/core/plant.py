@@ -36,7 +36,7 @@ THROTTLE_FLOOR = 0.3
 OVERHEAD_H = 1.0  # smoothing of `overhead`
 OVERHEAD_LOAD = 0.05  # node power over design below which the ratio is taken at this load
 OVERHEAD_MAX = 5.0
-CUT_OUT_C = 60.0  # inlet at which nodes cut their own power: a hall without cooling settles instead of running away [E]
+CUT_OUT_C = 60.0  # inlet at which nodes cut their own power, so that a hall without cooling settles [E]
 
 
 @kernel()
@@ -157,8 +157,9 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         flow = speed * p[P.supply_flow]
         blower = p[P.air_fan_pu] * cubic_fan(speed)
         room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
+        back = supply + min(awake * fan * p[P.server_flow] / flow, 1.0) * (air - supply)
         slope, offset, effect, offered, added, is_open, capacity, cold = air_stream(
-            p, kind, (dry, wet, dew, humid), set_c, speed, air, loop, a2, speed == effect_at, effect
+            p, kind, (dry, wet, dew, humid), set_c, speed, back, loop, a2, speed == effect_at, effect
         )
         effect_at = speed
         mass, air, inlet, supply, fan, coil, inward, cube, r, top = zone_steps(
@@ -353,11 +354,11 @@ def reset_plants(lo, hi, plants, signals, pp):
             supply = p[P.air_set_c] if liquid else cmd[0]
             loop = cmd[0] if liquid else cmd[2]
             zone = (supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0)
-            state = zone + cmd  # noqa: RUF005 - Numba does not unpack here
+            state = zone + cmd  # Numba has no unpacking into tuples
             e = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
             hot, chip, factor = supply, supply, 1.0
             for _ in range(3):
-                state = state[:7] + cmd  # noqa: RUF005 - as above
+                state = state[:7] + cmd
                 state, e, _, hot, chip, factor = advance(
                     p, dry, wet, dew, humid, node, on, cmd, state, dt_s, 24, 5
                 )

@@ -66,8 +66,8 @@ def rules_for(key: str) -> dict[str, dict[str, float]]:
 
     Returns:
         `{"b0": {cold, flow, reject}, "b1": {...}}` in physical units. In b1, `follow` in place of `flow`
-        means that number times server flow over rated supply flow (`Plants.air_need`), and `float_k` that the cold
-        side floats that many K over the dry bulb after the pads, from `cold` to `cold_max`.
+        means that number times server flow over rated supply flow (`Plants.air_need`), and `float_k` that the
+        cold side floats that many K over the dry bulb after the pads, from `cold` to `cold_max`.
     """
     return {name: {k: float(v) for k, v in rule.items()} for name, rule in archetype(key)["rules"].items()}
 

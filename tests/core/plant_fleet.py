@@ -1,0 +1,76 @@
+"""A batch of plants at rest, weather for it, and sums over its flows: what the plant tests share."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gcn_env.core import air
+from gcn_env.core.plant import integrate, reset_plants
+from gcn_env.core.plant_table import PlantParams
+from gcn_env.core.state import N_SIGNALS, State, allocate
+from gcn_env.ledger import FLOWS
+from gcn_env.scenario.plants import PlantSite, compile_plants
+
+F = FLOWS.ix
+COOLING = [F.air_fans, F.compressors, F.pumps, F.rejection]
+ELECTRIC = [F.it, *COOLING, F.ups_loss, F.pdu_loss, F.misc]
+ALL = ("b", "c", "d")
+
+
+class Fleet(NamedTuple):
+    """A batch with its parameters."""
+
+    state: State
+    params: PlantParams
+
+    def run(self, steps=1, dt_h=0.25, n_plant=3, n_zone=5):
+        """Flows [B, R, F] summed over `steps` control steps."""
+        s, total = self.state, 0.0
+        for _ in range(steps):
+            s.ledger.flows[:] = 0.0
+            n = len(s.plants.node_kw)
+            integrate(0, n, dt_h, n_plant, n_zone, s.plants, s.signals, self.params, s.ledger)
+            total = total + s.ledger.flows.copy()
+        return total
+
+    def hold(self, commands):
+        """Commands [..., 3], actuators there already."""
+        self.state.plants.command[:] = commands
+        self.state.plants.actual[:] = commands
+
+    def weather(self, dry, rh):
+        """Weather for all environments and regions, dew point at most 28 degC as in the files' check."""
+        shape = self.state.plants.node_kw.shape
+        t = np.broadcast_to(np.asarray(dry, float), shape)
+        most = 100 * air.saturation_kpa(np.array(28.0)) / air.saturation_kpa(t)
+        rh = np.minimum(np.broadcast_to(np.asarray(rh, float), shape), most)
+        w = air.humidity_ratio(t, rh)
+        columns = (0 * t, 0 * t, t, air.wet_bulb_c(t, rh), air.dew_point_c(w), w)
+        assert len(columns) == N_SIGNALS
+        self.state.signals.now[:] = np.stack(columns, -1)
+
+
+def fleet(keys=ALL, n=1, load=0.75, dry=15.0, rh=60.0, kw=1000.0, elevation_m=0.0, overrides=None):
+    """A batch of `n` fleets of the archetypes `keys`, at rest under B1."""
+    params = compile_plants([PlantSite(k, kw, elevation_m, overrides or {}) for k in keys])
+    out = Fleet(allocate(n, 2, 1, 1, len(keys), 1), params)
+    out.state.plants.node_kw[:] = np.broadcast_to(np.asarray(load, float), (n, len(keys))) * kw
+    out.state.plants.awake[:] = 1.0
+    out.weather(dry, rh)
+    reset_plants(0, n, out.state.plants, out.state.signals, params)
+    return out
+
+
+def finite(state):
+    return all(np.isfinite(a).all() for a in state.plants) and np.isfinite(state.ledger.flows).all()
+
+
+def imbalance(flows):
+    """First law: electricity in less heat out and heat kept, relative to the larger of them and 1 kWh."""
+    electric = flows[..., ELECTRIC].sum(-1)
+    rejected, stored = flows[..., F.heat_rejected], flows[..., F.heat_stored]
+    return np.abs(electric - rejected - stored) / np.maximum(np.abs(rejected) + np.abs(stored), 1.0)
+
+
+def power(flows):
+    return flows[..., ELECTRIC].sum(-1)
