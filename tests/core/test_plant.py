@@ -192,9 +192,9 @@ def test_held_still_it_is_the_reference_model(root, key):
     """200 random states held 15 h against the quasi-steady model of the design study.
 
     Facility power within 2 % in every state that the reference itself finds sound, within 0.1 % on average.
-    What is left is our staging (each of two chillers at least 30 % loaded; the reference lets both run below it),
-    pump heat carried by the loops, and the envelope at the hall's temperature. States with unmet heat are left
-    out: there the reference drops heat that ours keeps.
+    What is left is our staging (each of two chillers at least 30 % loaded; the reference runs both below
+    that), pump heat carried by the loops, and the envelope at the hall's temperature. States with unmet heat
+    are left out: there the reference drops heat that ours keeps.
     """
     ref = reference(root)
     n, rng = 200, np.random.default_rng(5)
