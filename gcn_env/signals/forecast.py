@@ -62,7 +62,7 @@ def noise_table(seed: int, n: int = 16384) -> Array:
     # the stationary solution that is periodic in n: a circular convolution with phi**k
     out = np.fft.irfft(np.fft.rfft(step) * np.fft.rfft(phi ** np.arange(n)) / (1.0 - phi**n), n)
     out -= out.mean()
-    return (out / out.std()).astype(np.float32)
+    return np.asarray(out / out.std(), np.float32)
 
 
 def persistence_scale(bank: SignalBank, split: str | None = "train") -> Array:

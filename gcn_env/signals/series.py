@@ -42,7 +42,8 @@ class Column:
 
 
 FILES: dict[str, tuple[tuple[str, ...], tuple[Column, ...]]] = {
-    # wide limits: price caps lie between -1,000 and 20,000 USD/MWh, coal burns at some 1,000 g/kWh
+    # wide limits: price caps lie between -1,000 and 20,000 USD/MWh, coal burns at some 1,000 g/kWh, and the
+    # highest air temperature on record is 56.7 degC
     "price": (
         ("timestamp_utc", "price_usd_per_mwh"),
         (Column("price_usd_per_mwh", -5000.0, 50000.0, "price"),),
@@ -54,7 +55,7 @@ FILES: dict[str, tuple[tuple[str, ...], tuple[Column, ...]]] = {
     "weather": (
         ("timestamp_utc", "drybulb_degC", "relhum_pct", "wetbulb_degC"),
         (
-            Column("drybulb_degC", -70.0, 60.0, "drybulb"),
+            Column("drybulb_degC", -70.0, 57.0, "drybulb"),
             Column("relhum_pct", 0.0, 110.0, "relhum"),
             Column("wetbulb_degC", -70.0, 45.0, "wetbulb"),
         ),
@@ -180,20 +181,19 @@ def _check_stamps(path: Path, got: list[str], year: int) -> None:
     )
 
 
-def _numbers(path: Path, column: Column, texts: list[str], at: Sequence[str]) -> Array:
-    """One column as float64, NaN where empty."""
-    try:
+def numbers(path: Path, column: Column, texts: list[str], at: Sequence[str], first_line: int = 2) -> Array:
+    """One column as float64, NaN where empty; `at` names the rows in errors."""
+    out, wrong = np.empty(0), [i for i, t in enumerate(texts) if t and not _is_number(t)]
+    if not wrong:
         out = np.array([float(t) if t else math.nan for t in texts])
         bad = ~((out >= column.low) & (out <= column.high))
         wrong = [i for i in np.flatnonzero(bad).tolist() if texts[i] != ""]
-    except ValueError:
-        out, wrong = np.empty(0), [next(i for i, t in enumerate(texts) if t and not _is_number(t))]
     if wrong:
         i = wrong[0]
         more = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
         raise DataError(
-            f"{path}: line {i + 2}, {at[i]}: {column.header} is {texts[i]!r}{more}; allowed are numbers from "
-            f"{column.low:g} to {column.high:g}, or an empty field where the value is missing"
+            f"{path}: line {i + first_line}, {at[i]}: {column.header} is {texts[i]!r}{more}; allowed: "
+            f"numbers from {column.low:g} to {column.high:g}, or an empty field where the value is missing"
         )
     return out
 
@@ -203,7 +203,7 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # Python reads 1_000 as a number; data files do not
 
 
 def read_csv(path: Path, kind: str, year: int) -> dict[str, Array]:
@@ -228,7 +228,7 @@ def read_csv(path: Path, kind: str, year: int) -> dict[str, Array]:
     out = {}
     for column in columns:
         k = header.index(column.header)
-        out[column.name] = _numbers(path, column, [r[k].strip() for r in rows], at)
+        out[column.name] = numbers(path, column, [r[k].strip() for r in rows], at)
     if kind == "weather":
         above = np.flatnonzero(out["wetbulb"] > out["drybulb"] + WET_ABOVE_DRY_K)
         if len(above):
@@ -286,7 +286,6 @@ def read_region_year(
     elevation_m: Mapping[str, float] | None = None,
 ) -> tuple[Array, list[Filled]]:
     """One region and year, float32 [hours, 6] in bank columns, and what was filled in."""
-    pressure = _site_pressure(region, elevation_m or {})
     filled: list[Filled] = []
     got: dict[str, Array] = {}
     for kind, of in (("price", price_region), ("carbon", region), ("weather", region)):
@@ -299,6 +298,7 @@ def read_region_year(
                 filled.append(report)
             got[name] = values
     wet = np.minimum(got["wetbulb"], got["drybulb"])
+    pressure = _site_pressure(region, elevation_m or {})
     dew, ratio = psychro.dew_and_humidity(got["drybulb"], wet, pressure)
     stacked = np.stack([got["price"], got["carbon"], got["drybulb"], wet, dew, ratio], axis=1)
     return stacked.astype(np.float32), filled

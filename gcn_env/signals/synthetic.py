@@ -62,30 +62,28 @@ def draw_levels(profiles: Sequence[str], year_id: int, seed: int) -> dict[str, d
     """Price and carbon level of each profile in one synthetic year.
 
     One fitted calendar year is drawn for all profiles together, so that a dear year is dear everywhere it was
-    (regions without that year take the nearest one they have). Each profile then moves by its own lognormal
+    (regions without that year take the mean of their own). Each profile then moves by its own lognormal
     factor with log standard deviations `LEVEL_SPREAD` (engineering figures: levels of unseen years lie
     between and beyond the fitted ones).
     """
     c = climatology()
-    shared = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(year_id, _LEVELS)))
-    anchor = int(c.years[int(shared.integers(len(c.years)))])
+    years = c.years
+    anchor = years[int(_raw_bits(seed, year_id, "all", _LEVELS, 4)[0]) % len(years)]
     out: dict[str, dict[str, float]] = {}
     for name in profiles:
-        key = (year_id, zlib.crc32(name.encode()), _LEVELS)
-        own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-        moves = dict(zip(LEVEL_SPREAD, own.standard_normal(len(LEVEL_SPREAD)), strict=True))
+        moves = _normal_table()[_raw_bits(seed, year_id, name, _LEVELS, 4)]
         out[name] = {
-            v: level_near(name, v, anchor) * float(np.exp(LEVEL_SPREAD[v] * moves[v]))
-            for v in LEVEL_SPREAD
+            v: fitted_level(name, v, anchor) * float(np.exp(spread * moves[k]))
+            for k, (v, spread) in enumerate(LEVEL_SPREAD.items())
             if v in c.fits[name]
         }
     return out
 
 
-def level_near(profile: str, variable: str, calendar_year: int) -> float:
-    """The fitted level of `calendar_year`, or of the nearest year that was fitted."""
+def fitted_level(profile: str, variable: str, calendar_year: int) -> float:
+    """The fitted level of `calendar_year`, or the geometric mean of the profile's years if it is absent."""
     levels = climatology().fit(profile, variable).levels
-    return levels[min(sorted(levels), key=lambda y: abs(y - calendar_year))]
+    return levels.get(calendar_year, float(np.exp(np.mean(np.log(list(levels.values()))))))
 
 
 def _mixed(c: Climatology, rows: list[int], seed: int, year_id: int, hours: int, step: Array) -> Array:
@@ -231,7 +229,7 @@ def synthetic_year(
         levels = draw_levels(names, year_id, seed)
     else:
         levels = {
-            n: {v: level_near(n, v, calendar_levels) for v in LEVEL_SPREAD if v in c.fits[n]} for n in names
+            n: {v: fitted_level(n, v, calendar_levels) for v in LEVEL_SPREAD if v in c.fits[n]} for n in names
         }
     out = np.empty((BANK_HOURS, len(profiles), 6), np.float32)
     prices = {n: _price(n, weekday, hours, column[n, "price"], levels[n]["price"]) for n in set(priced)}
