@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from gcn_env.core.air import CP_AIR, LATENT_KJ_PER_KG, saturation_ratio_at
 from gcn_env.core.compressor import capacity_factor, energy_input, staged
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.plant_table import PLANT
 
 P = PLANT.ix
 VENT_C = 45.0  # return air above which dampers open whatever the humidity [E]
 
 
-@kernel()
+@inlined()
 def outdoor_air(p, dry, wet, dew, ratio, set_c, back, stage):
     """E34-E37: the air the dampers can offer.
 
@@ -55,7 +55,7 @@ def trim_capacity(p, dry, set_c):
     return p[P.units] * p[P.unit_pu] * capacity_factor(p, dry, cold), cold
 
 
-@kernel()
+@inlined()
 def outside_plant(p, dry, coil, supply_flow, supply, offered, added, is_open, capacity, cold, running):
     """E38 trim cooling, wet stage and what leaves with the exhaust.
 
@@ -76,7 +76,7 @@ def outside_plant(p, dry, coil, supply_flow, supply, offered, added, is_open, ca
     return running, power, pump, coil + power + pump, water
 
 
-@kernel()
+@inlined()
 def air_unit(p, dry, coil, set_c):
     """E43 residual air side of a liquid-cooled zone: a small chiller with free cooling.
 

@@ -49,11 +49,11 @@ def staged(running, load, unit, units, preferred, least):
     """
     asked = 0
     if load > START_PU or (running > 0 and load > IDLE_PU):
-        must = int(min(load / unit, units)) + 1
-        asked = int(min(load / (least * unit), preferred))
-        edge = least * unit
-        keeps = preferred >= running > asked and load > (1.0 - STAGE_BAND) * edge * running
-        waits = asked > running and load < (1.0 + STAGE_BAND) * edge * (running + 1)
+        share = load / unit
+        must = int(min(share, units)) + 1
+        asked = int(min(share * (1.0 / least), preferred))
+        keeps = preferred >= running > asked and share > (1.0 - STAGE_BAND) * least * running
+        waits = asked > running and share < (1.0 + STAGE_BAND) * least * (running + 1)
         asked = running if keeps or waits else asked
         asked = min(max(asked, must, 1), int(units))
     return running + min(max(asked - running, -1), 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gcn_env.core.air import LATENT_KJ_PER_KG
 from gcn_env.core.compressor import capacity_factor, energy_input, pump_share, staged
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.plant_table import PLANT
 from gcn_env.core.thermal import cubic_fan, raised
 
@@ -38,7 +38,7 @@ def dry_cooler(approach, load, water, air):
     return raised(ratio, 1.0 / 0.75), air + span
 
 
-@kernel()
+@inlined()
 def liquid_plant(p, dt, dry, wet, heat, loop, set_c, tcs, fws, running):
     """One plant sub-step of `dt` s of the coolant loop.
 

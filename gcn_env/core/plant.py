@@ -11,7 +11,7 @@ import math
 from gcn_env.core.airside import air_unit, outdoor_air, outside_plant, trim_capacity
 from gcn_env.core.compressor import capacity_factor
 from gcn_env.core.electrical import pdu_loss, ups_loss
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.liquid import liquid_plant, pads_air
 from gcn_env.core.plant_table import OUTSIDE, PLANT, WATER
 from gcn_env.core.state import DEW, DRY, HUMID, WET
@@ -46,7 +46,7 @@ def moved(actual, command, lag, most):
     return actual + min(max(step, -most), most)
 
 
-@kernel()
+@inlined()
 def air_stream(p, kind, weather, set_c, speed, back, loop, reject, same, effect):
     """What the air side can do for the next zone sub-steps.
 
@@ -72,7 +72,7 @@ def air_stream(p, kind, weather, set_c, speed, back, loop, reject, same, effect)
     return slope, offset, effect, offered, added, is_open, capacity, cold
 
 
-@kernel()
+@inlined()
 def speed_factor(p, chip, spread, peak_inlet):
     """Section 1.8: speed factor of the next step from the hottest chip; 0 where nodes tripped."""
     start = p[P.throttle_c]

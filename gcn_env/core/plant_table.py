@@ -55,7 +55,7 @@ PLANT = Table(
         _row("air_set_c", "degC", 10, 35, "supply air of the local rule (liquid-cooled zones)"),
         _row("air_follow", "1", 0.5, 3, "supply over server flow of the local rule (liquid-cooled zones)"),
         # compressors E20-E22
-        _row("units", "1", -1e-9, 12, "compressor units"),
+        _row("units", "1", 1, 12, "compressor units"),
         _row("unit_pu", "kW/kW", 1e-4, 5, "capacity of one unit at rating"),
         _row("eir", "kW/kW", 0.02, 1, "E20 power over capacity at rating"),
         _row("eir_loss", "1", 0, 1, "E20 e0"),
@@ -66,7 +66,7 @@ PLANT = Table(
         _row("hot_ref_c", "degC", 0, 60, "E22 hot side at rating"),
         _row("cap_low", "1", 0.05, 1, "E22 least capacity factor"),
         _row("cap_high", "1", 1, 3, "E22 greatest capacity factor"),
-        _row("min_load", "1", 0, 0.8, "load share below which the local controller stages down"),
+        _row("min_load", "1", 0.02, 0.8, "load share below which the local controller stages down"),
         _row("head_floor_c", "degC", -20, 40, "lowest hot-side temperature of the compressors"),
         # loop: chilled water or coolant
         _row("loop_kj", "kJ/K/kW", 0.1, 2000, "heat capacity of the loop"),

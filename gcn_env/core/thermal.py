@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.plant_table import PLANT
 
 P = PLANT.ix
@@ -110,7 +110,7 @@ def zone_step(mass, air, power, room, flow, recirculation, supply, k_mass, k_air
     return new_mass, new_air, through * (new_air - supply), envelope * (outdoor - new_air)
 
 
-@kernel()
+@inlined()
 def zone_steps(
     p,
     n,

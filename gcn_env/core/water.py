@@ -9,7 +9,7 @@ import math
 
 from gcn_env.core.air import LATENT_KJ_PER_KG
 from gcn_env.core.compressor import capacity_factor, energy_input, part_load, pump_share, staged
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.plant_table import PLANT
 from gcn_env.core.thermal import cubic_fan, raised
 
@@ -33,7 +33,7 @@ def tower_approach(range_k, flow_power, factor):
     return 3.96 * raised(max(range_k, 0.2) / 5.55, 0.711) * flow_power * factor
 
 
-@kernel()
+@inlined()
 def tower(p, heat, target, wet, factor, pumps):
     """E25, E26, E29: condenser water [degC] and fan fraction; `target` is the chilled water wanted [degC]."""
     l1, l2, l3, flow = p[P.tower_l1], p[P.tower_l2], p[P.tower_l3], p[P.tower_flow]
@@ -62,7 +62,7 @@ def tower_water(p, heat, g, dry, wet):
     return heat * latent * (3600.0 / LATENT_KJ_PER_KG) * p[P.make_up]
 
 
-@kernel()
+@inlined()
 def loop_share(p, dt, into, loop, target, need, hx, stream, running, pumps_low, condenser):
     """E28, E21 and the loop's balance: what economiser and chillers take, and where that leaves the loop.
 
@@ -89,7 +89,7 @@ def loop_share(p, dt, into, loop, target, need, hx, stream, running, pumps_low, 
     return free, chilled, power, running
 
 
-@kernel()
+@inlined()
 def water_plant(p, dt, dry, wet, factor, coil, back, supply, effectiveness, loop, set_c, running):
     """One plant sub-step of `dt` s: coil heat into the loop, loop out through economiser, chillers and tower.
 
