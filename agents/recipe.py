@@ -137,7 +137,9 @@ def find(name: str | Path) -> Path:
     shipped = {p.stem: p for folder in shipped_dirs()[::-1] for p in sorted(folder.glob("*.yaml"))}
     if path.stem in shipped and path.suffix in ("", ".yaml"):
         return shipped[path.stem]
-    raise UserError(f"no recipe {str(name)!r}{nearest(path.stem, shipped)} (shipped: {', '.join(sorted(shipped))})")
+    raise UserError(
+        f"no recipe {str(name)!r}{nearest(path.stem, shipped)} (shipped: {', '.join(sorted(shipped))})"
+    )
 
 
 def _allowed(place: tuple[Any, ...]) -> list[str]:

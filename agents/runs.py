@@ -1,9 +1,9 @@
 """Run folders: what a training run was, and files that are whole at any moment.
 
     config.yaml      the resolved recipe             command.txt     the exact command
-    scenario.yaml    the resolved scenario           about.json      versions, commit, layouts, data fingerprints
-    progress.json    how far it is, best validation  checkpoints/    step_*.pt (the last ones), best.pt
-    tensorboard/     event files
+    scenario.yaml    the resolved scenario           about.json      versions, commit, layouts, data
+    fingerprints progress.json    how far it is, best validation  checkpoints/    step_*.pt (the last ones),
+    best.pt tensorboard/     event files
 
 No torch here: a report reads run folders without it.
 """
@@ -135,6 +135,11 @@ class RunFolder:
         """Update progress.json."""
         write_text(self.path / "progress.json", json.dumps({**self.progress(), **values}, indent=1) + "\n")
 
+    def log_command(self, command: str) -> None:
+        """Add a command to command.txt."""
+        path = self.path / "command.txt"
+        write_text(path, (path.read_text() if path.is_file() else "") + command + "\n")
+
     def check_world(self, world: Any) -> None:
         """Refuse to go on in a world that is not the one the run began in.
 
@@ -146,7 +151,11 @@ class RunFolder:
         if about["world"] != world.fingerprint:
             data = {k: (v, world.data_fingerprints.get(k)) for k, v in about["data"].items()}
             changed = [k for k, (old, new) in data.items() if old != new]
-            reason = f"these data files differ: {', '.join(changed)}" if changed else "its scenario reads differently"
+            reason = (
+                f"these data files differ: {', '.join(changed)}"
+                if changed
+                else "its scenario reads differently"
+            )
             raise UserError(f"{self.path} began in another world: {reason}; start a new run")
 
 
@@ -171,7 +180,9 @@ def create(path: Path, recipe: Recipe, world: Any, command: str) -> RunFolder:
         path.mkdir()
         run.checkpoints.mkdir()
     except FileExistsError:
-        raise UserError(f"run folder {path} exists; continue it with --resume {path}, or name another --run") from None
+        raise UserError(
+            f"run folder {path} exists; continue it with --resume {path}, or name another --run"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot make the run folder {path}: {error.strerror}") from None
     write_text(path / "config.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))

@@ -1,7 +1,7 @@
 """Probe environments: so small that values and best choices are known, each failing for one kind of mistake.
 
-After Andy Jones' probe environments as collected in rejax. They have the shapes of `gcn_env.sim.Sim` in either view:
-one slot, three pools, one region, four heads a control step.
+After Andy Jones' probe environments as collected in rejax. They have the shapes of `gcn_env.sim.Sim` in
+either view: one slot, three pools, one region, four heads a control step.
 """
 
 import numpy as np
@@ -17,7 +17,9 @@ class Probe(FakeSim):
     horizon = 1
 
     def __init__(self, n_envs, view="joint"):
-        super().__init__(world(slots=1, pools=POOLS, regions=1, levels=2, horizon=self.horizon), n_envs, view=view)
+        super().__init__(
+            world(slots=1, pools=POOLS, regions=1, levels=2, horizon=self.horizon), n_envs, view=view
+        )
         self.sent = np.zeros(n_envs, np.int64)  # 0: left
         self.mark = np.zeros(n_envs, np.int64)
 
@@ -80,7 +82,7 @@ class TwoSteps(Probe):
 
 
 class Marked(Probe):
-    """Reward 1 for the pool that its pair column marks, else 0. Fails if choices or observations are mixed up."""
+    """Reward 1 for the marked pool, else 0. Fails if choices or observations are mixed up."""
 
     def look(self):
         env = np.arange(self.n_envs)

@@ -131,7 +131,9 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         self.net = EntityNetwork(**self._network)
         self.optimizer = self.optimizer_class(
-            self.net.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs  # type: ignore[call-arg]
+            self.net.parameters(),
+            lr=lr_schedule(1),
+            **self.optimizer_kwargs,  # type: ignore[call-arg]
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

@@ -24,7 +24,6 @@ class SimLike(Protocol):
 
     world: Any
     n_envs: int
-    view: str
     obs: Observation
     final_obs: Observation
     reward: npt.NDArray[np.float64]
@@ -35,6 +34,10 @@ class SimLike(Protocol):
     last_flows_sum: Array
     last_counts_sum: Array
 
+    @property
+    def view(self) -> str:
+        """`joint` or `sequential`."""
+
     def reset(self, seeds: Array) -> Any:
         """Start every environment from its seed."""
 
@@ -44,7 +47,7 @@ class SimLike(Protocol):
     def snapshot(self) -> Any:
         """Everything that `restore` needs."""
 
-    def restore(self, snapshot: Any) -> None:
+    def restore(self, snapshot: Any) -> Any:
         """Go back to a snapshot."""
 
 

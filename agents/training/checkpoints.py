@@ -41,7 +41,9 @@ def unpack(tree: Any, like: Any) -> Any:
     if isinstance(like, np.ndarray):
         array = tree.numpy()
         if array.shape != like.shape:
-            raise UserError(f"the checkpoint holds an array {array.shape} where this version has {like.shape}")
+            raise UserError(
+                f"the checkpoint holds an array {array.shape} where this version has {like.shape}"
+            )
         return array.astype(like.dtype, copy=True)
     if isinstance(like, Mapping):
         return {k: unpack(tree[k], v) for k, v in like.items()}

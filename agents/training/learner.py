@@ -145,9 +145,7 @@ def unpack_replay(tree: dict[str, Any]) -> dict[str, Any]:
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in tree.items()}
 
 
-def build(
-    world: Any, recipe: Recipe, device: str = "auto", factory: MakeSim | None = None
-) -> Learner:
+def build(world: Any, recipe: Recipe, device: str = "auto", factory: MakeSim | None = None) -> Learner:
     """Simulator, environment and model; nothing has been reset or learned yet.
 
     Args:
@@ -184,7 +182,8 @@ def _dqn(recipe: Recipe, env: SimVecEnv, scale: RewardScale, common: dict[str, A
     return MaskedDQN(
         EntityQPolicy, env, learning_rate=linear(r.learning_rate, r.final_learning_rate),
         buffer_size=r.buffer_size, learning_starts=r.learning_starts, batch_size=r.batch_size, tau=r.tau,
-        train_freq=r.train_freq, gradient_steps=r.gradient_steps, target_update_interval=r.target_update_interval,
+        train_freq=r.train_freq, gradient_steps=r.gradient_steps,
+        target_update_interval=r.target_update_interval,
         exploration_fraction=r.exploration_fraction, exploration_initial_eps=r.exploration_initial,
         exploration_final_eps=r.exploration_final, max_grad_norm=r.max_grad_norm, margin=r.margin,
         margin_weight=r.margin_weight, replay_buffer_class=SequentialReplay,

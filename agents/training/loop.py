@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 from stable_baselines3.common.logger import configure
-from tqdm import tqdm
 
 from agents.recipe import Recipe
 from agents.runs import RunFolder
 from agents.training import checkpoints
 from agents.training.learner import Learner, MakeSim, build
+from agents.training.progress import Bar
 from agents.training.steward import Flag, Steward
 from agents.training.warmstart import demonstrator, explore, imitate, look_around
 from gcn_env.errors import UserError
@@ -50,7 +50,7 @@ def train(
     flag = flag or Flag()
     learner = build(world, recipe, device, factory)
     saved: dict[str, Any] = {}
-    with tqdm(total=recipe.timesteps, unit=" steps", disable=True if quiet else None, dynamic_ncols=True) as bar:
+    with Bar(recipe.timesteps, quiet) as bar:
         if resume:
             content = checkpoints.latest(run)
             if content["timesteps"] >= recipe.timesteps:
@@ -59,7 +59,7 @@ def train(
                 )
             learner.load(content)
             saved = content["steward"]
-            bar.update(learner.model.num_timesteps)
+            bar.resume(learner.model.num_timesteps)
         else:
             _warm_up(learner, world, bar)
         learner.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
@@ -83,11 +83,11 @@ def train(
     }
 
 
-def _warm_up(learner: Learner, world: Any, bar: tqdm[Any]) -> None:
+def _warm_up(learner: Learner, world: Any, bar: Bar) -> None:
     """Look around, imitate if the recipe says so, and hand the learner its first observation."""
 
     def say(what: str, share: float) -> None:
-        bar.set_description_str(f"{what} {share:.0%}")
+        bar.phase(f"{what} {share:.0%}")
 
     spec = learner.recipe.warm_start.policy
     if spec is None:
@@ -100,4 +100,4 @@ def _warm_up(learner: Learner, world: Any, bar: tqdm[Any]) -> None:
         obs = imitate(learner, choose, obs, say)
     learner.env.books.restart()
     learner.start(obs)
-    bar.set_description_str("train")
+    bar.phase("train")

@@ -56,8 +56,8 @@ def load_policy(path: str | Path, world: Any, device: str = "cpu") -> TrainedPol
         device: where the network computes.
 
     Raises:
-        UserError: if there is no readable checkpoint, or it was trained on other observation columns (the message
-            names the first row that differs) or another number of cooling levels.
+        UserError: if there is no readable checkpoint, or it was trained on other observation columns (the
+            message names the first row that differs) or another number of cooling levels.
     """
     where = Path(path)
     if not where.exists():

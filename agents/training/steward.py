@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from tqdm import tqdm
 
 from agents.evaluation import evaluate
 from agents.runs import RunFolder, layout
@@ -17,10 +16,11 @@ from agents.sb3.vecenv import named_kpis
 from agents.training.checkpoints import save
 from agents.training.learner import Learner
 from agents.training.policy import TrainedPolicy
+from agents.training.progress import Bar
 from gcn_env.ledger import TERMS
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  (no error: somebody asked)
     """Training was asked to stop; everything up to here is saved."""
 
 
@@ -43,23 +43,28 @@ class Steward(BaseCallback):
     """
 
     def __init__(
-        self, learner: Learner, world: Any, run: RunFolder, flag: Flag, bar: tqdm[Any], saved: dict[str, Any]
+        self, learner: Learner, world: Any, run: RunFolder, flag: Flag, bar: Bar, saved: dict[str, Any]
     ) -> None:
         super().__init__()
         self.learner, self.world, self.run, self.flag, self.bar = learner, world, run, flag, bar
         recipe = learner.recipe
-        self._validate, self._checkpoints, self._total = recipe.evaluation, recipe.checkpoints, recipe.timesteps
+        self._validate, self._checkpoints, self._total = (
+            recipe.evaluation,
+            recipe.checkpoints,
+            recipe.timesteps,
+        )
         self._saved_at = int(saved.get("saved_at", 0))
         self._validated_at = int(saved.get("validated_at", 0))
         self._shown_at = int(saved.get("shown_at", 0))
         self.best = float(saved.get("best", np.inf))
         self.last = float(saved.get("last", np.nan))
-        # One entry per rollout for PPO; DQN's rollouts are a few steps, so figures come once per rollout's worth.
+        # One entry per rollout for PPO; DQN's rollouts are a few steps, so figures come once per rollout's
+        # worth.
         self._every = recipe.envs * recipe.ppo.n_steps if recipe.algo == "dqn" else 1
         self._clock = time.perf_counter()
 
     def _on_step(self) -> bool:
-        self.bar.update(self.training_env.num_envs)
+        self.bar.step(self.training_env.num_envs)
         return True
 
     def _on_rollout_start(self) -> None:
@@ -103,10 +108,9 @@ class Steward(BaseCallback):
         scale = self.learner.scale
         self.logger.record("train/reward_mean", scale.mean)
         self.logger.record("train/return_spread", scale.spread)
-        shown = {"reward": f"{per_step.sum():.3f}"}
+        self.bar.figures = f"reward {per_step.sum():.3f}"
         if np.isfinite(self.last):
-            shown["validation"] = f"{self.last:,.0f} USD"
-        self.bar.set_postfix(shown)
+            self.bar.figures += f"  validation {self.last:,.0f} USD"
         if dump:
             model: Any = self.model
             model.dump_logs()

@@ -1,8 +1,9 @@
 """Before learning: look around, spread the environments over the episode, imitate a rule.
 
-All environments begin an episode together; left so, every rollout would hold one part of the week only. While a rule
-(or chance) plays the first episode, the state of environment i is kept at its share i / B of the horizon, and learning
-starts from these. The same pass gives the encoders' column statistics and the first reward scale.
+All environments begin an episode together; left so, every rollout would hold one part of the week only. While
+a rule (or chance) plays the first episode, the state of environment i is kept at its share i / B of the
+horizon, and learning starts from these. The same pass gives the encoders' column statistics and the first
+reward scale.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ def look_around(learner: Learner, choose: Choose, horizon: int, say: Say) -> dic
 def imitate(learner: Learner, choose: Choose, obs: dict[str, Array], say: Say) -> dict[str, Array]:
     """Clone `choose` for the recipe's number of steps, the value of its states included.
 
-    PPO: cross-entropy to its choices and the value's squared error, chunk by chunk. DQN: its transitions are put into
+    PPO: cross-entropy to its choices and the value's squared error, chunk by chunk. DQN: its transitions are
+        put into
     the replay buffer, marked as demonstrated, and learned from with the margin loss.
     """
     start = learner.recipe.warm_start
@@ -198,8 +200,8 @@ def _demonstrate(learner: Learner, choose: Choose, obs: dict[str, Array], say: S
 class OneHead:
     """A joint policy asked for one head at a time: it is shown a fleet with a single slot.
 
-    Rules choose each head from that head's own columns, so what they say of the head being decided is what they would
-    say in the joint view; earlier choices of the step are visible as claimed devices.
+    Rules choose each head from that head's own columns, so what they say of the head being decided is what
+    they would say in the joint view; earlier choices of the step are visible as claimed devices.
     """
 
     def __init__(self, policy: Any, levels: int) -> None:

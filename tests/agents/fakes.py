@@ -1,7 +1,8 @@
-"""A simulator that is none: random observations of the real shapes, a reward that depends on state and choices.
+"""A simulator that is none: random observations of the real shapes, a reward that depends on state and
+choices.
 
-It follows the interface of `gcn_env.sim.Sim` to the letter, so that learners, run folders and resuming are tested
-without compiling a simulator, and every number in it is drawn from state that `snapshot` carries.
+It follows the interface of `gcn_env.sim.Sim` to the letter, so that learners, run folders and resuming are
+tested without compiling a simulator, and every number in it is drawn from state that `snapshot` carries.
 """
 
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
 
 COLUMNS = {
-    "jobs": len(JOBS), "pools": len(POOLS), "regions": len(REGIONS), "pairs": len(PAIRS), "globals": len(GLOBALS),
+    "jobs": len(JOBS), "pools": len(POOLS), "regions": len(REGIONS), "pairs": len(PAIRS),
+    "globals": len(GLOBALS),
 }  # fmt: skip
 CURRENT = REGIONS.index("is_current")
 MULTIPLIER, INCREMENT = np.uint64(6364136223846793005), np.uint64(1442695040888963407)
@@ -22,9 +24,11 @@ MULTIPLIER, INCREMENT = np.uint64(6364136223846793005), np.uint64(14426950408889
 def world(slots=3, pools=3, regions=2, levels=4, horizon=12):
     """What the learners read of a world."""
     return SimpleNamespace(
-        name="fake", n_slots=slots, n_pools=pools, n_regions=regions, n_levels=levels, horizon=horizon, step_h=0.25,
-        reference_usd=100.0,
-        region_names=tuple(f"region-{i}" for i in range(regions)), pool_names=tuple(f"pool-{i}" for i in range(pools)),
+        name="fake", n_slots=slots, n_pools=pools, n_regions=regions, n_levels=levels, horizon=horizon,
+        step_h=0.25, reference_usd=100.0, fingerprint="fake", data_fingerprints={},
+        scenario=SimpleNamespace(model_dump=lambda **_: {"name": "fake"}),
+        region_names=tuple(f"region-{i}" for i in range(regions)),
+        pool_names=tuple(f"pool-{i}" for i in range(pools)),
     )  # fmt: skip
 
 
@@ -39,7 +43,7 @@ class State(NamedTuple):
 
 
 class FakeSim:
-    """Joint or sequential view over `world`; the reward is minus the mean of the chosen numbers and of one column."""
+    """Joint or sequential view over `world`; the reward falls with the mean of the chosen numbers."""
 
     def __init__(self, world, n_envs, split="train", view="joint", autoreset=True):
         self.world, self.n_envs, self.split, self.view, self.autoreset = world, n_envs, split, view, autoreset
@@ -61,7 +65,9 @@ class FakeSim:
         self.rng = np.zeros(b, np.uint64)
         self.time, self.head = np.zeros(b, np.int64), np.zeros(b, np.int64)
         self.state = State(
-            Ledger(np.zeros((b, len(TERMS))), np.zeros((b, w.n_regions, len(FLOWS))), np.zeros((b, len(COUNTS))))
+            Ledger(
+                np.zeros((b, len(TERMS))), np.zeros((b, w.n_regions, len(FLOWS))), np.zeros((b, len(COUNTS)))
+            )
         )
         self.last_terms_sum, self.last_flows_sum, self.last_counts_sum = (a.copy() for a in self.state.ledger)
 
@@ -166,7 +172,8 @@ class FakeSim:
     def snapshot(self):
         return {
             "rng": self.rng.copy(), "time": self.time.copy(), "head": self.head.copy(),
-            "ledger": Ledger(*(a.copy() for a in self.state.ledger)), "obs": {k: v.copy() for k, v in self.obs.items()},
+            "ledger": Ledger(*(a.copy() for a in self.state.ledger)),
+            "obs": {k: v.copy() for k, v in self.obs.items()},
         }  # fmt: skip
 
     def restore(self, snapshot):

@@ -1,0 +1,173 @@
+"""Train a policy: PPO on the joint view or DQN on the sequential one, from a recipe.
+
+Examples:
+    python train.py                                             the quick recipe on the default scenario
+    python train.py --config full --seed 3 --run runs/mine
+    python train.py --set prices.carbon_usd_per_t=200 recipe.ppo.gamma=0.995
+    python train.py --resume runs/mine
+    tensorboard --logdir runs/mine/tensorboard
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from agents import recipe as recipes
+from agents import runs
+from agents.recipe import Recipe
+from gcn_env import load_world
+from gcn_env.errors import UserError
+
+
+@dataclass(frozen=True)
+class Args:
+    """Choices of a training run; what is not given here comes from the recipe."""
+
+    config: str = "quick"
+    """Recipe: name of a shipped one (configs/train) or path of a YAML file."""
+
+    scenario: str | None = None
+    """Name of a shipped scenario, or path of a YAML file."""
+
+    algo: Literal["ppo", "dqn"] | None = None
+    """Learner."""
+
+    seed: int | None = None
+    """Seed of weights, exploration and training episodes (environment i has seed + i)."""
+
+    timesteps: int | None = None
+    """Environment steps in all (DQN: sub-decisions); with --resume, the new end of the run."""
+
+    envs: int | None = None
+    """Environments stepped together."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network computes; auto takes a GPU if there is one."""
+
+    run: Path | None = None
+    """Folder of the run, which must not exist; default `runs/SCENARIO-ALGO-SEED`, numbered if that exists."""
+
+    resume: Path | None = None
+    """Run folder to continue exactly where it stopped; recipe and scenario are its own."""
+
+    data: Path | None = None
+    """Folder of real series and traces, for scenarios that read files."""
+
+    eval_every: int | None = None
+    """Environment steps between validations."""
+
+    checkpoint_every: int | None = None
+    """Environment steps between checkpoints."""
+
+    threads: int | None = None
+    """Threads of torch."""
+
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = ()
+    """Scenario fields to change, e.g. `jobs.training.load=0.7`; `recipe.` before it changes the recipe."""
+
+    quiet: bool = False
+    """Print errors only."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 done, 2 a mistake of the user, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = tyro.cli(Args, args=words, prog="train.py", description=__doc__)
+    try:
+        return start(args, shlex.join(["train.py", *words]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the last checkpoint, if there is one, stays readable", file=sys.stderr)
+        return 130
+
+
+def start(args: Args, command: str) -> int:
+    """Load, train, say what came of it."""
+    recipe, world, run = (begin if args.resume is None else again)(args, command)
+    from agents.training import Flag, Interrupted, train  # after the user's mistakes: torch takes seconds
+
+    flag = Flag()
+    signal.signal(signal.SIGINT, lambda *_: stop(flag))
+    resume = args.resume is not None
+    try:
+        result = train(world, recipe, run, resume=resume, device=args.device, quiet=args.quiet, flag=flag)
+    except Interrupted:
+        print(f"stopped and saved; go on with: python train.py --resume {run.path}", file=sys.stderr)
+        return 130
+    if not args.quiet:
+        print(
+            f"{result['timesteps']:,} steps at {result['steps_per_s']:,.0f}/s; best validation cost "
+            f"{result['best_validation_usd']:,.0f} USD per episode\n"
+            f"compare: python evaluate.py --scenario {recipe.scenario} --policies rules run:{run.path}"
+        )
+    return 0
+
+
+def stop(flag: Any) -> None:
+    """First Ctrl-C: stop where the run can be resumed exactly; second: at once."""
+    if flag.raised:
+        raise KeyboardInterrupt
+    flag.raised = True
+    print("stopping after this update (Ctrl-C again: at once, keeping the last checkpoint)", file=sys.stderr)
+
+
+def begin(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
+    """A new run."""
+    for_recipe, for_scenario = overrides(args.overrides)
+    flags = {
+        "scenario": args.scenario, "algo": args.algo, "seed": args.seed, "timesteps": args.timesteps,
+        "envs": args.envs, "threads": args.threads, "evaluation.every": args.eval_every,
+        "checkpoints.every": args.checkpoint_every,
+    }  # fmt: skip
+    given = {k: v for k, v in flags.items() if v is not None}
+    recipe = recipes.load(args.config, {**for_recipe, **given})
+    if args.run is not None and args.run.exists():  # before a world is compiled for nothing
+        raise UserError(f"{args.run} exists; continue it with --resume {args.run}, or name another --run")
+    world = load_world(recipe.scenario, for_scenario, args.data)
+    stem = f"{world.name}-{recipe.algo}-{recipe.seed}"
+    path = args.run or runs.free_name(Path("runs"), stem)
+    return recipe, world, runs.create(path, recipe, world, command)
+
+
+def again(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
+    """A run that goes on."""
+    new = (args.scenario, args.algo, args.seed, args.envs, args.run, *args.overrides)
+    if any(v is not None for v in new) or args.config != Args.config:
+        raise UserError("--resume takes recipe and scenario from the run; only --timesteps can change them")
+    run = runs.RunFolder(Path(str(args.resume)))
+    recipe = run.recipe()
+    if args.timesteps is not None:
+        recipe = recipes.checked({**recipe.model_dump(), "timesteps": args.timesteps}, "--timesteps")
+    world = load_world(run.path / "scenario.yaml", {}, args.data)
+    run.check_world(world)
+    run.log_command(command)
+    return recipe, world, run
+
+
+def overrides(pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """`PATH=VALUE` words as dictionaries, for the recipe and for the scenario.
+
+    Raises:
+        UserError: where there is no `=`.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise UserError(f"--set {pair!r} is not PATH=VALUE, e.g. jobs.training.load=0.7")
+    words = dict(pair.split("=", 1) for pair in pairs)
+    prefix = "recipe."
+    recipe = {k.removeprefix(prefix): v for k, v in words.items() if k.startswith(prefix)}
+    return recipe, {k: v for k, v in words.items() if not k.startswith(prefix)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
