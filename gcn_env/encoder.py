@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gcn_env.core import costs as K
 from gcn_env.core.costs import N_COSTS, price_placement
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
 from gcn_env.core.placement import legal_pool
 from gcn_env.core.signals import outlook_mean
@@ -39,14 +39,23 @@ class View(NamedTuple):
     totals: Array  # float64 [B, P, 2] scratch: cost now and best per pool
 
 
-@kernel()
+@inlined()
+def squash(x):
+    """asinh, with zero, the commonest value, for free."""
+    if x == 0.0:
+        return 0.0
+    y = math.log(abs(x) + math.sqrt(x * x + 1.0))
+    return y if x > 0.0 else -y
+
+
+@inlined()
 def clip_row(row, low, high):
     """Clip a row to its table's bounds, in place."""
     for k in range(row.shape[0]):
         row[k] = min(max(row[k], low[k]), high[k])
 
 
-@kernel()
+@inlined()
 def fill_slots(b, now, jobs):
     """Give the Q slots to the pending jobs with least slack; leases, which may not wait, come first."""
     slot, live, status, urgency = jobs.slot, jobs.live, jobs.status, jobs.urgency
@@ -76,7 +85,7 @@ def fill_slots(b, now, jobs):
         slot[b, q] = j
 
 
-@kernel()
+@inlined()
 def encode_job(b, j, now, row, mask, jobs, plants, fleet, geo, utc_hour):
     """Columns of one pending job, and the mask [P + 1] of where it may be sent. Returns the number of legal pools."""
     kind = jobs.kind[b, j]
@@ -95,14 +104,14 @@ def encode_job(b, j, now, row, mask, jobs, plants, fleet, geo, utc_hour):
     row[J.hpc] = kind == HPC
     row[J.gang] = math.log2(jobs.gang[b, j]) / 8.0
     work = jobs.work[b, j]
-    row[J.work] = math.asinh(work) / 4.0
+    row[J.work] = squash(work) / 4.0
     if kind == INFERENCE:
         row[J.slo] = 100.0 / jobs.slo[b, j]
     else:
-        row[J.slack] = math.asinh(jobs.deadline[b, j] - now - work) / 4.0
-    row[J.waited] = math.asinh(now - jobs.arrival[b, j]) / 4.0
-    row[J.value] = math.asinh(jobs.value[b, j]) / 4.0
-    row[J.data] = math.asinh(jobs.data[b, j]) / 8.0
+        row[J.slack] = squash(jobs.deadline[b, j] - now - work) / 4.0
+    row[J.waited] = squash(now - jobs.arrival[b, j]) / 4.0
+    row[J.value] = squash(jobs.value[b, j]) / 4.0
+    row[J.data] = squash(jobs.data[b, j]) / 8.0
     row[J.checkpoint] = 1.0 / (1.0 + jobs.checkpoint[b, j])
     row[J.comm] = jobs.comm[b, j]
     row[J.memory] = jobs.memory[b, j] / 80.0
@@ -115,7 +124,7 @@ def encode_job(b, j, now, row, mask, jobs, plants, fleet, geo, utc_hour):
     return legal
 
 
-@kernel()
+@inlined()
 def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money):
     """Columns [P, len(PAIRS)] of one job against every pool."""
     cheapest = 1e18
@@ -135,23 +144,23 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         row[X.fits] = pools.healthy[b, p] - pools.busy[b, p] - pools.claimed[b, p] >= held and pools.waiting[b, p] == 0
         row[X.share] = held / fleet.devices[p]
         row[X.speed] = math.log2(fleet.speed[jobs.kind[b, j], p]) / 4.0
-        row[X.run] = math.asinh(cost[K.RUN_H]) / 4.0
-        row[X.wait] = math.asinh(cost[K.WAIT_H]) / 4.0
-        row[X.transfer] = math.asinh(cost[K.MOVE_H]) / 4.0
+        row[X.run] = squash(cost[K.RUN_H]) / 4.0
+        row[X.wait] = squash(cost[K.WAIT_H]) / 4.0
+        row[X.transfer] = squash(cost[K.MOVE_H]) / 4.0
         if lease:
             row[X.latency] = (rtt + fleet.service_ms[p]) / jobs.slo[b, j]
         else:
-            row[X.slack] = math.asinh(jobs.deadline[b, j] - now - delay - cost[K.RUN_H]) / 4.0
+            row[X.slack] = squash(jobs.deadline[b, j] - now - delay - cost[K.RUN_H]) / 4.0
         row[X.rtt] = rtt / 100.0
-        row[X.energy] = math.asinh(cost[K.ENERGY])
-        row[X.energy_usd] = math.asinh(cost[K.ENERGY_USD])
-        row[X.carbon_usd] = math.asinh(cost[K.CARBON_USD])
-        row[X.demand_usd] = math.asinh(cost[K.DEMAND_USD])
-        row[X.egress_usd] = math.asinh(cost[K.EGRESS_USD])
-        row[X.late_usd] = math.asinh(cost[K.LATE_USD])
-        row[X.slo_usd] = math.asinh(cost[K.SLO_USD])
-        row[X.cost] = math.asinh(total)
-        row[X.cost_best] = math.asinh(best)
+        row[X.energy] = squash(cost[K.ENERGY])
+        row[X.energy_usd] = squash(cost[K.ENERGY_USD])
+        row[X.carbon_usd] = squash(cost[K.CARBON_USD])
+        row[X.demand_usd] = squash(cost[K.DEMAND_USD])
+        row[X.egress_usd] = squash(cost[K.EGRESS_USD])
+        row[X.late_usd] = squash(cost[K.LATE_USD])
+        row[X.slo_usd] = squash(cost[K.SLO_USD])
+        row[X.cost] = squash(total)
+        row[X.cost_best] = squash(best)
         row[X.best_lead] = cost[K.BEST_H] / 24.0
     for p in range(fleet.region.shape[0]):
         row = rows[p]
@@ -161,7 +170,7 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
             clip_row(row, PAIRS_LOW, PAIRS_HIGH)
 
 
-@kernel()
+@inlined()
 def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     """Columns of one pool."""
     r, devices, healthy = fleet.region[p], fleet.devices[p], pools.healthy[b, p]
@@ -170,15 +179,15 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     row[P.busy] = busy / devices
     row[P.failed] = (devices - healthy) / devices
     row[P.claimed] = claimed / devices
-    row[P.queued] = math.asinh(pools.queued[b, p] / devices) / 4.0
-    row[P.running] = math.asinh(pools.running[b, p] / devices) / 4.0
+    row[P.queued] = squash(pools.queued[b, p] / devices) / 4.0
+    row[P.running] = squash(pools.running[b, p] / devices) / 4.0
     row[P.devices] = math.log2(devices) / 8.0
-    row[P.idle] = math.asinh(fleet.idle_kw[p])
-    row[P.peak] = math.asinh(fleet.peak_kw[p])
-    row[P.training] = math.asinh(fleet.speed[TRAINING, p])
-    row[P.batch] = math.asinh(fleet.speed[BATCH, p])
-    row[P.inference] = math.asinh(fleet.speed[INFERENCE, p])
-    row[P.hpc] = math.asinh(fleet.speed[HPC, p])
+    row[P.idle] = squash(fleet.idle_kw[p])
+    row[P.peak] = squash(fleet.peak_kw[p])
+    row[P.training] = squash(fleet.speed[TRAINING, p])
+    row[P.batch] = squash(fleet.speed[BATCH, p])
+    row[P.inference] = squash(fleet.speed[INFERENCE, p])
+    row[P.hpc] = squash(fleet.speed[HPC, p])
     row[P.memory] = fleet.memory[p] / 80.0
     row[P.trust] = fleet.trust[p] / 2.0
     overhead = plants.overhead[b, r]
@@ -186,8 +195,8 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     now = signals.now[b, r, PRICE] + signals.now[b, r, CARBON] * carbon_usd
     day = outlook_mean(b, r, 0.0, 24.0, signals.price_sum)
     day += outlook_mean(b, r, 0.0, 24.0, signals.carbon_sum) * carbon_usd
-    row[P.price] = math.asinh(now * overhead / 50.0)
-    row[P.outlook] = math.asinh(day * 1e3 * overhead / 50.0)
+    row[P.price] = squash(now * overhead / 50.0)
+    row[P.outlook] = squash(day * 1e3 * overhead / 50.0)
     row[P.overhead] = overhead - 1.0
     row[P.throttle] = plants.throttle[b, r]
     row[P.dead] = plants.outage_h[b, r] > 0.0
@@ -195,18 +204,18 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     clip_row(row, POOLS_LOW, POOLS_HIGH)
 
 
-@kernel()
+@inlined()
 def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, money, kinds, head_low, head_high):
     """Columns of one region: what its plant operator sees, and the market."""
     row[:] = 0.0
     row[kinds[r]] = 1.0
     now, ahead, design = signals.now, signals.ahead, geo.design_kw[r]
-    row[R.price_now] = math.asinh(now[b, r, PRICE] / 50.0)
+    row[R.price_now] = squash(now[b, r, PRICE] / 50.0)
     row[R.carbon_now] = now[b, r, CARBON] / 500.0
     row[R.dry_now] = now[b, r, DRY] / 30.0
     for k in range(_N_LEADS):
         at = R.price_1h + 3 * k
-        row[at] = math.asinh(ahead[b, r, k, PRICE] / 50.0)
+        row[at] = squash(ahead[b, r, k, PRICE] / 50.0)
         row[at + 1] = ahead[b, r, k, CARBON] / 500.0
         row[at + 2] = ahead[b, r, k, DRY] / 30.0
     row[R.wet] = now[b, r, WET] / 30.0
@@ -239,11 +248,11 @@ def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, mone
     row[R.server_fan] = plants.fan[b, r]
     row[R.compressors] = plants.compressor[b, r] / 4.0
     row[R.throttle] = plants.throttle[b, r]
-    row[R.outage] = math.asinh(plants.outage_h[b, r])
+    row[R.outage] = squash(plants.outage_h[b, r])
     clip_row(row, REGIONS_LOW, REGIONS_HIGH)
 
 
-@kernel()
+@inlined()
 def encode_globals(b, elapsed, weekday, utc_hour, now, hours, row, shown, jobs, pools, fleet, money):
     """Columns of the whole fleet."""
     pending = 0
@@ -261,17 +270,17 @@ def encode_globals(b, elapsed, weekday, utc_hour, now, hours, row, shown, jobs, 
     row[G.week_sin], row[G.week_cos] = math.sin(angle), math.cos(angle)
     angle = now / hours * _TWO_PI
     row[G.year_sin], row[G.year_cos] = math.sin(angle), math.cos(angle)
-    row[G.pending] = math.asinh(pending) / 4.0
-    row[G.hidden] = math.asinh(max(0, pending - shown)) / 4.0
+    row[G.pending] = squash(pending) / 4.0
+    row[G.hidden] = squash(max(0, pending - shown)) / 4.0
     row[G.live] = jobs.n_live[b] / jobs.live.shape[1]
     row[G.busy] = busy / devices
-    row[G.queued] = math.asinh(queued / devices) / 4.0
+    row[G.queued] = squash(queued / devices) / 4.0
     row[G.carbon_price] = money.carbon_usd * 10.0
-    row[G.scale] = math.asinh(money.reference_usd)
+    row[G.scale] = squash(money.reference_usd)
     clip_row(row, GLOBALS_LOW, GLOBALS_HIGH)
 
 
-@kernel()
+@inlined()
 def encode_fleet(b, v, horizon, shown, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high):
     """Pools, regions and globals of environment `b`: what both views share."""
     now = clock.now_h[b]

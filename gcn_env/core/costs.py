@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.placement import devices_needed, transfer_h
 from gcn_env.core.signals import outlook_mean
@@ -12,7 +12,7 @@ HELD, RUN_H, WAIT_H, MOVE_H, ENERGY, ENERGY_USD, CARBON_USD, DEMAND_USD, EGRESS_
 N_COSTS = 14
 
 
-@kernel()
+@inlined()
 def expected_wait_h(b, p, held, pools):
     """Hours until `held` devices are free on pool `p`: what queues there, and its share of what runs."""
     healthy, busy = pools.healthy[b, p], pools.busy[b, p]
@@ -25,13 +25,13 @@ def expected_wait_h(b, p, held, pools):
     return ahead / max(healthy, 1)
 
 
-@kernel()
+@inlined()
 def late_usd(b, j, finish, jobs):
     """Lateness of job `j` if it ends at hour `finish`."""
     return max(0.0, finish - jobs.deadline[b, j]) * jobs.value[b, j]
 
 
-@kernel()
+@inlined()
 def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, money, cost):
     """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
 

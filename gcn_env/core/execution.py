@@ -6,7 +6,7 @@ run times exactly (at the pool's present speed); inference goes first in the que
 
 from __future__ import annotations
 
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.state import PENDING, QUEUED, RUNNING, TRANSIT
 from gcn_env.core.workload import release_lease, remove_job
@@ -18,7 +18,7 @@ T = TERMS.ix
 NEVER = 1e9
 
 
-@kernel()
+@inlined()
 def before(b, i, j, jobs):
     """Whether job `i` stands before job `j` in a pool's queue."""
     a, c = jobs.kind[b, i] == INFERENCE, jobs.kind[b, j] == INFERENCE
@@ -29,7 +29,7 @@ def before(b, i, j, jobs):
     return jobs.order[b, i] < jobs.order[b, j]
 
 
-@kernel()
+@inlined()
 def start(b, j, now, rate, jobs, pools):
     """Start job `j`, which does `rate` reference hours of work per hour."""
     p = jobs.pool[b, j]
@@ -41,20 +41,25 @@ def start(b, j, now, rate, jobs, pools):
     pools.busy[b, p] += jobs.held[b, j]
 
 
-@kernel()
-def head_of_queue(b, p, after, jobs):
-    """First job in the queue of pool `p` that stands after job `after` (-1: the head); -1 if none."""
-    live, status, pool = jobs.live, jobs.status, jobs.pool
-    best = -1
+@inlined()
+def line_up(b, p, jobs):
+    """Write the waiting jobs of pool `p` to `jobs.queue` in their order; returns (how many, fewest devices asked for)."""
+    live, status, pool, queue = jobs.live, jobs.status, jobs.pool, jobs.queue
+    n, least = 0, 1 << 30
     for i in range(jobs.n_live[b]):
         j = live[b, i]
-        if status[b, j] == QUEUED and pool[b, j] == p and (after < 0 or before(b, after, j, jobs)):
-            if best < 0 or before(b, j, best, jobs):
-                best = j
-    return best
+        if status[b, j] == QUEUED and pool[b, j] == p:
+            k = n
+            while k > 0 and before(b, j, queue[b, k - 1], jobs):
+                queue[b, k] = queue[b, k - 1]
+                k -= 1
+            queue[b, k] = j
+            least = min(least, jobs.held[b, j])
+            n += 1
+    return n, least
 
 
-@kernel()
+@inlined()
 def reservation(b, p, need, free, jobs):
     """(shadow time, spare devices) at which `need` devices will be free: EASY's reservation for the queue's head."""
     live, status, pool, finish, held = jobs.live, jobs.status, jobs.pool, jobs.finish, jobs.held
@@ -76,7 +81,7 @@ def reservation(b, p, need, free, jobs):
             return nearest, free - need
 
 
-@kernel()
+@inlined()
 def note_event(b, j, n, until, jobs):
     """Add job `j` to the step's events if it ends within it; returns the number of events."""
     if jobs.finish[b, j] <= until:
@@ -85,39 +90,41 @@ def note_event(b, j, n, until, jobs):
     return n
 
 
-@kernel()
+@inlined()
 def start_what_fits(b, p, now, until, n, rate, jobs, pools):
     """Local scheduler of pool `p` at hour `now`; `rate` is its throttle factor. Returns the number of events."""
-    while pools.waiting[b, p] > 0:
-        head = head_of_queue(b, p, -1, jobs)
-        free = pools.healthy[b, p] - pools.busy[b, p]
-        if jobs.held[b, head] > free:
-            break
-        start(b, head, now, rate * jobs.speed[b, head], jobs, pools)
-        n = note_event(b, head, n, until, jobs)
     free = pools.healthy[b, p] - pools.busy[b, p]
-    if pools.waiting[b, p] < 2 or free <= 0:
+    if free <= 0 or pools.waiting[b, p] == 0:
         return n
-    head = head_of_queue(b, p, -1, jobs)
-    shadow, spare = reservation(b, p, jobs.held[b, head], free, jobs)
-    j = head_of_queue(b, p, head, jobs)
-    while j >= 0 and free > 0:
-        following = head_of_queue(b, p, j, jobs)
-        held = jobs.held[b, j]
-        if held <= free:
+    waiting, least = line_up(b, p, jobs)
+    if least > free:
+        return n
+    queue, held = jobs.queue, jobs.held
+    k = 0
+    while k < waiting and held[b, queue[b, k]] <= free:  # first come, first served
+        j = queue[b, k]
+        start(b, j, now, rate * jobs.speed[b, j], jobs, pools)
+        n = note_event(b, j, n, until, jobs)
+        free -= held[b, j]
+        k += 1
+    if k + 1 >= waiting or free <= 0:
+        return n
+    shadow, spare = reservation(b, p, held[b, queue[b, k]], free, jobs)
+    for i in range(k + 1, waiting):  # backfill: what cannot delay the head's reservation
+        j = queue[b, i]
+        if held[b, j] <= free:
             speed = rate * jobs.speed[b, j]
             ends = now + jobs.work[b, j] / speed if speed > 0.0 else NEVER
-            if ends <= shadow or held <= spare:
+            if ends <= shadow or held[b, j] <= spare:
                 start(b, j, now, speed, jobs, pools)
                 n = note_event(b, j, n, until, jobs)
-                free -= held
+                free -= held[b, j]
                 if ends > shadow:
-                    spare -= held
-        j = following
+                    spare -= held[b, j]
     return n
 
 
-@kernel()
+@inlined()
 def book_work(b, j, since, to, rate, jobs, pools, fleet, ledger):
     """Book the run of job `j` from `since` to `to` at `rate` reference hours per hour."""
     p, held, hours = jobs.pool[b, j], jobs.held[b, j], to - since
@@ -127,7 +134,7 @@ def book_work(b, j, since, to, rate, jobs, pools, fleet, ledger):
     ledger.counts[b, C.work] += jobs.gang[b, j] * hours * rate
 
 
-@kernel()
+@inlined()
 def kill(b, j, jobs, pools, fleet, ledger):
     """End the run (or the wait) of job `j` at its pool: it is pending again, with what its last checkpoint kept."""
     p = jobs.pool[b, j]
@@ -147,7 +154,7 @@ def kill(b, j, jobs, pools, fleet, ledger):
     jobs.finish[b, j] = NEVER
 
 
-@kernel()
+@inlined()
 def evict_region(b, r, jobs, pools, fleet, ledger):
     """End every run, wait and transfer at region `r` (outage or thermal trip)."""
     for i in range(jobs.n_live[b]):
@@ -156,7 +163,7 @@ def evict_region(b, r, jobs, pools, fleet, ledger):
             kill(b, j, jobs, pools, fleet, ledger)
 
 
-@kernel()
+@inlined()
 def _complete(b, j, jobs, sources, pools, ledger):
     pools.busy[b, jobs.pool[b, j]] -= jobs.held[b, j]
     release_lease(b, j, jobs, sources)
@@ -169,7 +176,7 @@ def _complete(b, j, jobs, sources, pools, ledger):
             break
 
 
-@kernel()
+@inlined()
 def book_waiting(b, j, now, until, jobs, ledger):
     """Lateness and waiting of job `j` over the step, up to `until` (its end, or the end of the step)."""
     counts, terms = ledger.counts, ledger.terms
@@ -182,7 +189,7 @@ def book_waiting(b, j, now, until, jobs, ledger):
         terms[b, T.late] += late * jobs.value[b, j]
 
 
-@kernel()
+@inlined()
 def book_service(b, j, now, until, started, jobs, fleet, geo, ledger):
     """Waiting of any job, and the latency objective of a lease, from `now` to `until`.
 
@@ -267,7 +274,7 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
         _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger)
 
 
-@kernel()
+@inlined()
 def _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger):
     """Progress of what still runs, waiting of what does not, and the devices' outlook per pool."""
     live, status, work, unsaved = jobs.live, jobs.status, jobs.work, jobs.unsaved

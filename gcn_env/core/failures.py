@@ -10,11 +10,11 @@ import math
 
 from gcn_env.core import rng
 from gcn_env.core.execution import evict_region, kill
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.state import RUNNING
 
 
-@kernel()
+@inlined()
 def _lose_node(b, p, u, jobs, pools, fleet, ledger):
     """Take one node out of pool `p`; `u` in [0, 1) picks it among the healthy devices, busy ones first."""
     node = fleet.node[p]

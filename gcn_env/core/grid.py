@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.state import CARBON, PRICE
 from gcn_env.ledger import FLOWS, TERMS
@@ -12,7 +12,7 @@ T = TERMS.ix
 _MONTH_END_DAY = (31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
 
 
-@kernel()
+@inlined()
 def month_of(hour, hours_in_year):
     """Month 0..11 of an hour of the year."""
     day = int(hour // 24) - (1 if hours_in_year > 8760 and hour >= 1440.0 else 0)
@@ -51,7 +51,7 @@ def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger):
             terms[b, T.wear] += f[F.starts] * money.start_usd
 
 
-@kernel()
+@inlined()
 def settle(b, now, jobs, fleet, money, ledger):
     """At the horizon: unfinished work costs its energy at reference prices on a mean pool, and its expected lateness."""
     for i in range(jobs.n_live[b]):

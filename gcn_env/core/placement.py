@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.state import N_HEADS, PENDING, TRANSIT
 from gcn_env.ledger import COUNTS, TERMS
@@ -13,7 +13,7 @@ C = COUNTS.ix
 T = TERMS.ix
 
 
-@kernel()
+@inlined()
 def devices_needed(kind, gang, speed):
     """Devices held on a pool: a gang runs on as many as it has ranks; replicas of a lease shrink with speed."""
     if kind == INFERENCE:
@@ -21,7 +21,7 @@ def devices_needed(kind, gang, speed):
     return gang
 
 
-@kernel()
+@inlined()
 def legal_pool(b, j, p, jobs, plants, fleet, geo):
     """Whether job `j` may be sent to pool `p`: hardware, memory, size, law, trust, and a region that has power."""
     kind = jobs.kind[b, j]
@@ -34,7 +34,7 @@ def legal_pool(b, j, p, jobs, plants, fleet, geo):
     return devices_needed(kind, jobs.gang[b, j], speed) <= fleet.devices[p]
 
 
-@kernel()
+@inlined()
 def transfer_h(b, j, r, jobs, geo):
     """Hours to bring the job's data to region `r`: half a round trip and its size at the link's rate."""
     at = jobs.data_at[b, j]
@@ -43,7 +43,7 @@ def transfer_h(b, j, r, jobs, geo):
     return geo.rtt_ms[at, r] / 7.2e6 + jobs.data[b, j] * 8.0 / (geo.gbit_s[at, r] * 3600.0)
 
 
-@kernel()
+@inlined()
 def send(b, j, p, now, jobs, pools, fleet, geo, ledger):
     """Send job `j` to pool `p` at hour `now`; egress is paid when the transfer starts."""
     r = fleet.region[p]

@@ -107,7 +107,7 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         dew: degC.
         humid: kg/kg.
         node: node power before fans and leakage, nameplate = 1.
-        awake: share of nameplate awake.
+        awake: share of nameplate awake, not below `node` and `AWAKE_FLOOR`.
         command: three set-points.
         state: mass, air, inlet, supply, loop [degC], server fan, compressors running, three actuators.
         dt_s: s.
@@ -128,7 +128,6 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
     most_0, most_1, most_2 = p[P.slew_0] * dt, p[P.slew_1] * dt, p[P.slew_2] * dt
     kind, liquid = int(p[P.air_kind]), p[P.liquid_share] > 0.0
     factor = wet_factor(wet) if kind == WATER else 0.0
-    awake = min(max(awake, node, AWAKE_FLOOR), 1.0)
     power = node / awake
     idle = p[P.idle_share]
     use = min(max((power - idle) / (1.0 - idle), 0.0), 1.0)
@@ -269,13 +268,13 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
                 int(compressor[b, r]), actual[b, r, 0], actual[b, r, 1], actual[b, r, 2],
             )  # fmt: skip
             dry, wet, dew, humid = now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID]
-            on = min(max(awake[b, r], AWAKE_FLOOR), 1.0)
+            node = node_kw[b, r] / design
+            on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
             if outage_h[b, r] > 0.0:
                 state, inward = dark(p, dry, before, dt_s / n_plant, n_plant)
                 hot, chip, factor, it, cool = state[2], state[0], 1.0, 0.0, 0.0
                 flows[b, r, F.heat_rejected] -= inward * scale
             else:
-                node = node_kw[b, r] / design
                 commands = (command[b, r, 0], command[b, r, 1], command[b, r, 2])
                 state, e, starts, hot, chip, factor = advance(
                     p, dry, wet, dew, humid, node, on, commands, before, dt_s, n_plant, n_zone
@@ -348,7 +347,7 @@ def reset_plants(lo, hi, plants, signals, pp):
             dry, wet, dew, humid = now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID]
             node = node_kw[b, r] / design
             ratio = p[P.server_flow] / p[P.supply_flow]
-            on = min(max(awake[b, r], AWAKE_FLOOR), 1.0)
+            on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
             need = on * p[P.fan_base] * ratio
             cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet, need)
             supply = p[P.air_set_c] if liquid else cmd[0]

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined
 
 ARRIVALS, LEASING, FAILURES, EPISODE = 0, 1, 2, 3
 N_STREAMS = 4
@@ -24,7 +24,7 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 _TO_UNIT = 2.0**-53
 
 
-@kernel()
+@inlined()
 def mix(z):
     """SplitMix64's finaliser: a bijection of 64 bits."""
     z = (z ^ (z >> _S30)) * _M1
@@ -32,14 +32,14 @@ def mix(z):
     return z ^ (z >> _S31)
 
 
-@kernel()
+@inlined()
 def seed_streams(state, b, seed):
     """Start every stream of environment `b` from a 64-bit `seed`."""
     for k in range(state.shape[1]):
         state[b, k] = mix(mix(np.uint64(seed) + _GAMMA) + np.uint64(k + 1) * _GAMMA)
 
 
-@kernel()
+@inlined()
 def uniform(state, b, stream):
     """A float in [0, 1)."""
     z = state[b, stream] + _GAMMA
@@ -47,7 +47,7 @@ def uniform(state, b, stream):
     return float(mix(z) >> _S11) * _TO_UNIT
 
 
-@kernel()
+@inlined()
 def normal(state, b, stream):
     """A standard normal number (Box and Muller 1958; one of the pair)."""
     u = 1.0 - uniform(state, b, stream)
@@ -55,13 +55,13 @@ def normal(state, b, stream):
     return math.sqrt(-2.0 * math.log(u)) * math.cos(2.0 * math.pi * v)
 
 
-@kernel()
+@inlined()
 def integer(state, b, stream, n):
     """An integer in [0, n)."""
     return min(int(uniform(state, b, stream) * n), n - 1)
 
 
-@kernel()
+@inlined()
 def poisson(state, b, stream, mean):
     """A Poisson count; Knuth's product up to a mean of 30, above that the rounded normal approximation."""
     if mean <= 0.0:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.state import CARBON, DRY, HUMID, LEADS_H, OUTLOOK_H, PRICE
 
 _N_LEADS = len(LEADS_H)
 
 
-@kernel()
+@inlined()
 def _forecast(b, year, hour, clock, signals, bank):
     values, sd, noise, ahead = bank.values, bank.sd, bank.noise, signals.ahead
     last, n = values.shape[1] - 1, noise.shape[0]
@@ -23,7 +23,7 @@ def _forecast(b, year, hour, clock, signals, bank):
                 ahead[b, r, k, v] = values[year, source, r, v] + sd[r, k, v] * noise[at]
 
 
-@kernel()
+@inlined()
 def _outlook(b, r, column, scale, signals, out):
     """Running sum of the hourly outlook: now, lines between the leads up to a day, then the same day again."""
     now, ahead = signals.now, signals.ahead
@@ -62,7 +62,7 @@ def look_out(lo, hi, fresh, clock, signals, bank):
                 _outlook(b, r, CARBON, 1e-3, signals, signals.carbon_sum)
 
 
-@kernel()
+@inlined()
 def outlook_mean(b, r, start_h, hours, sums):
     """Mean of an outlook over [start_h, start_h + hours], cut at its end."""
     a = min(start_h, OUTLOOK_H - 1.0)

@@ -207,7 +207,8 @@ def reset_one(b, seed, split, years, timing, state, world):
     ledger.terms[b] = 0.0
     ledger.terms_sum[b] = 0.0
     ledger.flows_sum[b] = 0.0
-    ledger.counts_sum[b] = ledger.counts[b]
+    for k in range(ledger.counts.shape[1]):
+        ledger.counts_sum[b, k] = ledger.counts[b, k]
 
 
 @kernel()

@@ -145,12 +145,13 @@ def zone_steps(
     reaching = (1.0 - p[P.bypass]) * supply_flow
     per_fan = awake * p[P.server_flow]
     share = 1.0 - p[P.liquid_share]
+    still = STILL_FLOW * share
     base_heat, fan_heat = share * fixed, share * awake * p[P.fan_pu]
     per_supply = 1.0 / supply_flow
     coil_sum, envelope_sum, cube_sum, peak, r = 0.0, 0.0, 0.0, -1e9, r0
     for _ in range(n):
         cube = fan * fan * fan
-        flow = max(per_fan * fan, STILL_FLOW)
+        flow = max(per_fan * fan, still)
         # holds from the next sub-step: the longest chain of the loop is half as long
         fan += (fan_target(base, fan_slope, knee, inlet) - fan) * lag
         r = recirculated(r0, reaching, flow)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from gcn_env.core import rng
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE, LEASES, PROCESS
 from gcn_env.core.state import FREE, PENDING
 from gcn_env.ledger import COUNTS, TERMS
@@ -21,7 +21,7 @@ T = TERMS.ix
 _BIG_H = 1e9
 
 
-@kernel()
+@inlined()
 def draw_origin(state, b, stream, origin, s):
     """Region of origin, from the cumulative shares of source `s`."""
     u = rng.uniform(state, b, stream)
@@ -31,7 +31,7 @@ def draw_origin(state, b, stream, origin, s):
     return r
 
 
-@kernel()
+@inlined()
 def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     """Put one job of source `s` (table row `row`, users in `origin`) into a free place; returns its gang or 0.
 
@@ -81,7 +81,7 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     return gang
 
 
-@kernel()
+@inlined()
 def remove_job(b, i, jobs):
     """Free the place at position `i` of the live list (the last live place takes its position)."""
     n = jobs.n_live[b] - 1
@@ -92,13 +92,13 @@ def remove_job(b, i, jobs):
     jobs.status[b, j] = FREE
 
 
-@kernel()
+@inlined()
 def profile_at(s, hour, weekday, work):
     """Rate relative to its mean at a local hour (0..24) and weekday."""
     return work.hours[s, int(hour) % 24] * work.days[s, weekday % 7]
 
 
-@kernel()
+@inlined()
 def local_time(now_h, offset_h, first_weekday):
     """(hour of day, weekday) at `offset_h` from UTC."""
     t = now_h + offset_h
@@ -106,7 +106,7 @@ def local_time(now_h, offset_h, first_weekday):
     return t - 24.0 * day, (day + first_weekday + 7) % 7
 
 
-@kernel()
+@inlined()
 def _process(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money, ledger):
     state = clock.rng
     boost = math.exp(sources.modulation[b, s] - 0.5 * work.sigma[s] ** 2)
@@ -126,12 +126,14 @@ def _process(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money
             size = int(min(drawn, float(work.batch_max[s])) + 0.5)
         origin = draw_origin(state, b, rng.ARRIVALS, work.origin, s)
         start = t + dt * rng.uniform(state, b, rng.ARRIVALS)
-        for _k in range(size):
-            row = work.first[split, s] + rng.integer(state, b, rng.ARRIVALS, work.rows[split, s])
+        rows = work.rows[split, s]
+        at = rng.integer(state, b, rng.ARRIVALS, rows)
+        for k in range(size):  # neighbours in a table resemble each other, as the jobs of one user's sweep do
+            row = work.first[split, s] + (at + k) % rows
             add_job(b, start, rng.ARRIVALS, s, row, origin, clock, jobs, work, money, ledger)
 
 
-@kernel()
+@inlined()
 def _replay(b, t, dt, s, split, clock, jobs, sources, work, money, ledger):
     state = clock.rng
     first, rows, window = work.first[split, s], work.rows[split, s], work.window_h[split, s]
@@ -151,7 +153,7 @@ def _replay(b, t, dt, s, split, clock, jobs, sources, work, money, ledger):
     sources.cursor[b, s] = cursor
 
 
-@kernel()
+@inlined()
 def traffic(b, t, s, r, split, weekday, sources, work, geo):
     """Reference devices that the traffic of source `s` from region `r` calls for at hour `t`."""
     share = work.origin[s, r] - (work.origin[s, r - 1] if r > 0 else 0.0)
@@ -166,7 +168,7 @@ def traffic(b, t, s, r, split, weekday, sources, work, geo):
     return work.rate[s] * share * level
 
 
-@kernel()
+@inlined()
 def _leases(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money, ledger):
     """The autoscaler: lease until what is leased covers the traffic; leases end by themselves."""
     state = clock.rng
@@ -202,7 +204,7 @@ def arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledg
                 _replay(b, t, dt, s, split, clock, jobs, sources, work, money, ledger)
 
 
-@kernel()
+@inlined()
 def reset_sources(b, split, clock, sources, jobs, work):
     """Start every source of environment `b`: modulation drawn, traces entered at a drawn hour, no job alive."""
     state = clock.rng
@@ -233,7 +235,7 @@ def reset_sources(b, split, clock, sources, jobs, work):
         jobs.status[b, j] = FREE
 
 
-@kernel()
+@inlined()
 def release_lease(b, j, jobs, sources):
     """A lease has ended: the autoscaler may ask for another."""
     if jobs.kind[b, j] == INFERENCE:
