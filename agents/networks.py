@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 N_COOLING = 3  # cooling heads per region: cold side, flow, rejection
-ILLEGAL = -1e8  # logit of what the mask forbids: finite, so that gradients and 0 x log 0 stay finite
+ILLEGAL = -1e30  # logit of what the mask forbids: finite, so that gradients and 0 x log 0 stay finite
+LEGAL = 0.1 * ILLEGAL  # logits and log-likelihoods above this are legal choices'
 ENTITIES = ("jobs", "pools", "regions", "pairs", "globals")
 
 Observation = Mapping[str, Tensor]

@@ -20,7 +20,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.nn import functional
 
-from agents.networks import ILLEGAL, EntityNetwork
+from agents.networks import ILLEGAL, LEGAL, EntityNetwork
 from agents.sb3.predict import AnySize
 from agents.sb3.replay import SequentialReplay
 
@@ -46,7 +46,7 @@ class EntityQNetwork(AnySize):
     def forward(self, obs: Any) -> Tensor:
         """Values `[N, A]`; illegal choices have `ILLEGAL`."""
         scores, value = self.net.sequential(obs)
-        legal = scores > 0.5 * ILLEGAL
+        legal = scores > LEGAL
         gain = scores.masked_fill(~legal, 0.0)
         mean = gain.sum(1, keepdim=True) / legal.sum(1, keepdim=True).clamp(min=1)
         return torch.where(legal, value.unsqueeze(1) + gain - mean, ILLEGAL)

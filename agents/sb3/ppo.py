@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, Sche
 from torch import Tensor
 from torch.nn import functional
 
-from agents.networks import EntityNetwork, Joint
+from agents.networks import LEGAL, EntityNetwork, Joint
 from agents.sb3.predict import AnySize
 
 Array = npt.NDArray[Any]
@@ -69,8 +69,8 @@ class Heads:
 
     def _of(self, logp: Tensor, env: Tensor | None) -> Tensor:
         """Sums `[N, 2]` over heads of the entropy and of its greatest value."""
-        # p log p of an illegal choice is 0 x (-1e8), exactly 0
-        both = torch.stack([-(logp.exp() * logp).sum(-1), (logp > -1e6).sum(-1).to(logp.dtype).log()], -1)
+        # p log p of an illegal choice is 0 x (-1e30), exactly 0
+        both = torch.stack([-(logp.exp() * logp).sum(-1), (logp > LEGAL).sum(-1).to(logp.dtype).log()], -1)
         return both.sum(1) if env is None else both.new_zeros(self._n, 2).index_add(0, env, both)
 
     def imitation(self, actions: Tensor, slip: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,11 +84,11 @@ class Heads:
             choices.
         """
         place, cool = self._split(actions)
-        allowed = self._joint.placement > -1e6
+        allowed = self._joint.placement > LEGAL
         target = slip * allowed / allowed.sum(1, keepdim=True)
         target = target.scatter_add(1, place, torch.full_like(target[:, :1], 1.0 - slip))
         by_place = -(target * self.placement).sum(1)
-        legal = self._joint.cooling > -1e6
+        legal = self._joint.cooling > LEGAL
         level = torch.arange(legal.shape[2], device=cool.device)
         near = ((level - cool).abs() <= 1) & legal
         weight = torch.where(level == cool, 1.0 - slip, slip * 0.5) * near

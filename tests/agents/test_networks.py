@@ -1,0 +1,191 @@
+"""One set of weights for every fleet: permutations, sizes, masks, export path, scales."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.networks import LEGAL, EntityNetwork
+from agents.sb3.ppo import Heads
+from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
+
+LEVELS = 4
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(1)
+    network = EntityNetwork(COLUMNS, LEVELS, width=12, pair_width=8, current=CURRENT)
+    with torch.no_grad():  # far from the nearly uniform start, so that differences would show
+        for p in network.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return network
+
+
+def joint_obs(slots=4, pools=3, regions=2, n=5, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "jobs": (slots, COLUMNS["jobs"]), "pools": (pools, COLUMNS["pools"]),
+        "globals": (COLUMNS["globals"],), "regions": (regions, COLUMNS["regions"]), "pairs": (slots, pools, COLUMNS["pairs"]),
+    }  # fmt: skip
+    obs = {k: torch.tensor(rng.normal(size=(n, *s)), dtype=torch.float32) for k, s in shapes.items()}
+    place = rng.random((n, slots, pools + 1)) < 0.7
+    place[:, :, 0] = True
+    place[:, -1, 1:] = False
+    cool = rng.random((n, 3 * regions, LEVELS)) < 0.7
+    cool[..., 1] = True
+    mask = np.concatenate([place.reshape(n, -1), cool.reshape(n, -1)], 1)
+    return {**obs, "mask": torch.tensor(mask, dtype=torch.float32)}
+
+
+def unpacked(net, obs, dense=False):
+    """Placement [N, Q, P+1] with NaN where there is no choice, cooling [N, R, 3, L], value."""
+    out = net.joint(obs, dense)
+    n, q = obs["jobs"].shape[:2]
+    place = torch.full((n * q, out.placement.shape[1]), torch.nan)
+    place[out.rows] = out.placement
+    place = place.view(n, q, -1)
+    choice = obs["mask"][:, : place[0].numel()].view_as(place)[..., 1:].any(-1)
+    place[~choice] = torch.nan
+    return place, out.cooling.view(n, -1, 3, LEVELS), out.value
+
+
+def close(a, b):
+    return torch.allclose(a, b, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_permuting_entities_permutes_the_outputs(net, seed):
+    obs = joint_obs(seed=seed)
+    n, q, p, r = 5, 4, 3, 2
+    rng = np.random.default_rng(seed)
+    slots, pools, regions = (rng.permutation(k) for k in (q, p, r))
+    place_mask = obs["mask"][:, : q * (p + 1)].view(n, q, p + 1)
+    columns = np.concatenate([[0], 1 + pools])
+    cool_mask = obs["mask"][:, q * (p + 1) :].view(n, r, 3, LEVELS)
+    moved = {
+        "jobs": obs["jobs"][:, slots], "pools": obs["pools"][:, pools],
+        "regions": obs["regions"][:, regions], "pairs": obs["pairs"][:, slots][:, :, pools], "globals": obs["globals"],
+        "mask": torch.cat([place_mask[:, slots][:, :, columns].flatten(1), cool_mask[:, regions].flatten(1)], 1),
+    }  # fmt: skip
+    place, cool, value = unpacked(net, obs)
+    place2, cool2, value2 = unpacked(net, moved)
+    assert close(place[:, slots][:, :, columns], place2)
+    assert close(cool[:, regions], cool2)
+    assert close(value, value2)
+
+
+def test_slots_without_a_choice_change_nothing(net):
+    obs = joint_obs()
+    for a, b in zip(unpacked(net, obs), unpacked(net, obs, dense=True), strict=True):
+        assert close(a, b)
+
+
+def test_observations_of_a_batch_do_not_meet(net):
+    obs = joint_obs(n=5)
+    alone = {k: v[2:3] for k, v in obs.items()}
+    for a, b in zip(unpacked(net, obs), unpacked(net, alone), strict=True):
+        assert close(a[2:3], b)
+
+
+def test_parameters_do_not_know_the_size_of_the_fleet(net):
+    for slots, pools, regions in ((1, 1, 1), (9, 7, 4)):
+        place, cool, value = unpacked(net, joint_obs(slots, pools, regions))
+        assert place.shape == (5, slots, pools + 1)
+        assert cool.shape == (5, regions, 3, LEVELS)
+        assert torch.isfinite(value).all()
+
+
+def test_nothing_to_decide_is_survived(net):
+    obs = joint_obs()
+    obs["mask"][:] = 0.0
+    obs["mask"][:, 0 : 4 * 4 : 4] = 1.0
+    obs["mask"][:, 16::LEVELS] = 1.0
+    out = net.joint(obs)
+    heads = Heads(out, 4)
+    actions = heads.actions(deterministic=False)
+    assert (actions == 0).all()
+    assert torch.equal(heads.log_prob(actions), torch.zeros(5))
+    assert torch.equal(heads.entropy(), torch.zeros(5))
+
+
+@given(st.integers(0, 10_000), st.floats(0.01, 1e3), st.booleans())
+def test_masks_hold_for_any_logits(seed, size, deterministic):
+    torch.manual_seed(seed)
+    sim = FakeSim(world(), 6)
+    sim.reset(np.arange(6) + seed)
+    obs = {k: torch.from_numpy(v) for k, v in sim.obs.items()}
+    network = EntityNetwork(COLUMNS, LEVELS, width=4, pair_width=4, current=CURRENT)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(size)
+        heads = Heads(network.joint(obs), 3)
+        actions = heads.actions(deterministic)
+        assert sim.legal(actions.numpy()).all()
+        assert torch.isfinite(heads.log_prob(actions)).all()
+        entropy = heads.entropy()
+    assert ((entropy >= 0) & (entropy <= 1.0001)).all()
+
+
+def test_log_likelihoods_are_those_of_the_samples(net):
+    obs = {
+        k: v[:1].expand(20_000, *v.shape[1:])
+        for k, v in joint_obs(slots=2, pools=2, regions=1, seed=4).items()
+    }
+    with torch.no_grad():
+        heads = Heads(net.joint(obs), 2)
+        actions = heads.actions(deterministic=False)
+        logp = heads.log_prob(actions)
+    first, count = torch.unique(actions, dim=0, return_counts=True)
+    for choice, k in zip(first, count, strict=True):
+        where = (actions == choice).all(1)
+        assert logp[where][0].exp().item() == pytest.approx(k.item() / 20_000, abs=0.02)
+
+
+def test_clones_of_a_rule_are_rewarded_for_agreeing(net):
+    obs = joint_obs()
+    heads = Heads(net.joint(obs), 4)
+    same = heads.actions(deterministic=True)
+    place, cool, agree = heads.imitation(same, slip=0.0)
+    assert agree == 1.0
+    other = same.clone()
+    other[:, 0] = 0
+    assert heads.imitation(other, slip=0.0)[0] >= place
+    assert torch.isfinite(cool)
+
+
+def test_value_survives_a_change_of_scale(net):
+    obs = joint_obs()
+    before = net.joint(obs).value
+    net.rescale_value(0.5, -3.0)
+    assert close(net.joint(obs).value, 0.5 * before - 3.0)
+    net.rescale_value(2.0, 6.0)
+
+
+def test_column_statistics_are_those_of_real_rows(net):
+    torch.manual_seed(0)
+    network = EntityNetwork(COLUMNS, LEVELS, width=4, pair_width=4, current=CURRENT)
+    obs = joint_obs(n=400)
+    obs["jobs"][:, :3] = obs["jobs"][:, :3] * 2.0 + 5.0
+    obs["jobs"][:, 3] = 1e6  # an empty slot: padding
+    network.standardise(obs)
+    real = obs["jobs"][:, :3]
+    standard = (real - network.jobs.mean) * network.jobs.scale
+    assert standard.mean().abs() < 0.2
+    assert (standard.std() - 1).abs() < 0.2
+    plain = torch.nn.functional.linear(standard, network.jobs.linear.weight, network.jobs.linear.bias)
+    assert torch.allclose(network.jobs(real), plain, atol=1e-3)
+
+
+def test_sequential_scores_are_masked_and_padded():
+    sim = FakeSim(world(pools=2, levels=LEVELS), 5, view="sequential")
+    sim.reset(np.arange(5))
+    network = EntityNetwork(COLUMNS, LEVELS, width=8, pair_width=8, current=CURRENT)
+    for _ in range(sim.n_heads):
+        obs = {k: torch.from_numpy(v) for k, v in sim.obs.items()}
+        scores, value = network.sequential(obs)
+        assert scores.shape == (5, 4)
+        assert ((scores > LEGAL) == (obs["mask"] > 0)).all()
+        assert value.shape == (5,)
+        sim.step(scores.argmax(1).numpy())
