@@ -14,7 +14,8 @@ from gcn_env.scenario.plants import PlantSite, compile_plants
 F = FLOWS.ix
 COOLING = [F.air_fans, F.compressors, F.pumps, F.rejection]
 ELECTRIC = [F.it, *COOLING, F.ups_loss, F.pdu_loss, F.misc]
-ALL = ("b", "c", "d")
+ALL = ("b", "c", "d")  # in the default fleet
+KEYS = (*ALL, "e")
 
 
 class Fleet(NamedTuple):
