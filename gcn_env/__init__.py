@@ -39,8 +39,22 @@ def load_world(
 
 
 def register() -> None:
-    """Register `gcn/Fleet-v0` and `gcn/FleetSequential-v0` with Gymnasium (done on import of `gcn_env.envs`)."""
-    import gcn_env.envs  # noqa: F401  the import registers
+    """Register `gcn/Fleet-v0` and `gcn/FleetSequential-v0` with Gymnasium.
+
+    An installed package does this by itself through the entry point group `gymnasium.envs`; from a checkout that is not
+    installed, `import gcn_env.envs` does.
+    """
+    from gymnasium.envs.registration import register as add
+    from gymnasium.envs.registration import registry
+
+    for name, view in (("gcn/Fleet-v0", "joint"), ("gcn/FleetSequential-v0", "sequential")):
+        if name not in registry:
+            add(
+                name,
+                entry_point="gcn_env.envs:FleetEnv",
+                vector_entry_point="gcn_env.envs:FleetVectorEnv",
+                kwargs={"view": view},
+            )
 
 
 __all__ = ["__version__", "load_world", "register"]
