@@ -39,11 +39,7 @@ def load_world(
 
 
 def register() -> None:
-    """Register `gcn/Fleet-v0` and `gcn/FleetSequential-v0` with Gymnasium.
-
-    An installed package does this by itself through the entry point group `gymnasium.envs`; from a checkout that is not
-    installed, `import gcn_env.envs` does.
-    """
+    """Register `gcn/Fleet-v0` and `gcn/FleetSequential-v0` with Gymnasium (importing this package does)."""
     from gymnasium.envs.registration import register as add
     from gymnasium.envs.registration import registry
 
@@ -56,5 +52,7 @@ def register() -> None:
                 kwargs={"view": view},
             )
 
+
+register()
 
 __all__ = ["__version__", "load_world", "register"]

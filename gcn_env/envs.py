@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from gcn_env import load_world, register
+from gcn_env import load_world
 from gcn_env.errors import UserError, nearest
 from gcn_env.ledger import TERMS
 from gcn_env.scenario.compile import World
@@ -191,6 +191,3 @@ class FleetVectorEnv(VectorEnv[Obs, Any, Array]):
         from gcn_env import render
 
         return (render.ansi(self.sim) if self.render_mode == "ansi" else render.frame(self.sim),)
-
-
-register()
