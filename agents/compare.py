@@ -28,6 +28,7 @@ class Line:
     Attributes:
         policy: name.
         learned: trained, not a rule.
+        runs: training runs it is the mean of; 1 for most.
         cost: interquartile mean of the bill, USD per episode.
         diff: paired difference of the bill to the reference, USD per episode.
         percent: `diff` in per cent of the reference's interquartile mean.
@@ -41,6 +42,7 @@ class Line:
 
     policy: str
     learned: bool
+    runs: int
     cost: Estimate
     diff: Estimate | None
     percent: Estimate | None
@@ -100,11 +102,14 @@ def compare(results: Results, notes: Iterable[str] = ()) -> Comparison:
 
 def _line(results: Results, policy: str, reference: str, bound: Estimate | None) -> Line:
     mine, theirs = results.kpi(COST, policy), results.kpi(COST, reference)
-    cost = stats.interval(mine, seed=BOOTSTRAP_SEED)
+    runs = results.each_run(COST, policy)
+    cost = stats.crossed_interval(runs, seed=BOOTSTRAP_SEED)
     learned = policy in results.learned
     if policy == reference:
-        return Line(policy, learned, cost, None, None, float(mine.mean()), None, None, None, None, {})
-    diff = stats.paired_difference(mine, theirs, seed=BOOTSTRAP_SEED)
+        return Line(
+            policy, learned, len(runs), cost, None, None, float(mine.mean()), None, None, None, None, {}
+        )
+    diff = stats.crossed_interval(runs - theirs, seed=BOOTSTRAP_SEED)
     scale = float(stats.iqm(theirs))
     percent = None
     if scale > 0:
@@ -114,8 +119,8 @@ def _line(results: Results, policy: str, reference: str, bound: Estimate | None)
         gap = 100.0 * (scale - cost.value) / (scale - bound.value)
     side = {}
     for name in SIDE:
-        a, b = results.kpi(name, policy), results.kpi(name, reference)
-        d = stats.paired_difference(a, b, seed=BOOTSTRAP_SEED, statistic=stats.mean)
+        a, b = results.each_run(name, policy), results.kpi(name, reference)
+        d = stats.crossed_interval(a - b, seed=BOOTSTRAP_SEED, statistic=stats.mean)
         sign = -1.0 if name in MORE_IS_BETTER else 1.0
         side[name] = (
             float(a.mean()),
@@ -125,12 +130,15 @@ def _line(results: Results, policy: str, reference: str, bound: Estimate | None)
     return Line(
         policy,
         learned,
+        len(runs),
         cost,
         diff,
         percent,
         float(mine.mean()),
-        stats.paired_difference(mine, theirs, seed=BOOTSTRAP_SEED, statistic=stats.mean),
-        stats.paired_improvement(mine, theirs, seed=BOOTSTRAP_SEED),
+        stats.crossed_interval(runs - theirs, seed=BOOTSTRAP_SEED, statistic=stats.mean),
+        stats.crossed_interval(
+            stats.wins(runs, np.broadcast_to(theirs, runs.shape)), seed=BOOTSTRAP_SEED, statistic=stats.mean
+        ),
         stats.verdict(diff.value, diff.low, diff.high),
         gap,
         side,
@@ -173,8 +181,9 @@ def _about(c: Comparison, x: Line) -> str:
     if x.percent is not None:
         by = f"{abs(x.percent.value):.1f} % {'less' if x.diff.value < 0 else 'more'}, {by}"
         interval = f"{x.percent.low:+.1f} % to {x.percent.high:+.1f} %"
+    team = f" Mean of {x.runs} training runs." if x.runs > 1 else ""
     text = (
-        f"{claim} It costs {by} (95 % interval {interval}), and is the cheaper one in "
+        f"{claim}{team} It costs {by} (95 % interval {interval}), and is the cheaper one in "
         f"{100 * x.improvement.value:.0f} % of {c.episodes} paired episodes."
     )
     if x.gap is not None:

@@ -7,7 +7,7 @@ trace windows are kept apart by the split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -54,6 +54,7 @@ class Results:
         unfinished: policies asked for that are not in `policies`.
         bound: USD per episode below which no policy can go, or None.
         learned: names of the policies that were trained; the others are rules.
+        runs: for policies of several training runs, `[run, episode, len(KPIS)]`; `kpis` has their mean over runs.
     """
 
     policies: tuple[str, ...]
@@ -66,6 +67,7 @@ class Results:
     unfinished: tuple[str, ...] = ()
     bound: npt.NDArray[np.float64] | None = None
     learned: frozenset[str] = field(default_factory=frozenset)
+    runs: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def episodes(self) -> int:
@@ -82,6 +84,12 @@ class Results:
         column = self.kpis[:, :, KPIS.index(name)]
         return column if policy is None else column[self.policies.index(policy)]
 
+    def each_run(self, name: str, policy: str) -> npt.NDArray[np.float64]:
+        """One key figure of one policy, `[run, episode]`; one run unless the policy is a team of several."""
+        if policy in self.runs:
+            return self.runs[policy][:, :, KPIS.index(name)]
+        return self.kpi(name, policy)[None]
+
 
 def episode_seeds(seed: int, episodes: int) -> npt.NDArray[np.uint64]:
     """Seeds of evaluation episodes: `EVAL_SEED_BASE + seed + 0, 1, ...`.
@@ -94,40 +102,45 @@ def episode_seeds(seed: int, episodes: int) -> npt.NDArray[np.uint64]:
     return np.arange(episodes, dtype=np.uint64) + np.uint64(EVAL_SEED_BASE + seed)
 
 
-def name_policies(specs: Iterable[str], rules: Iterable[str]) -> dict[str, str]:
+def name_policies(specs: Iterable[str], rules: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Report names of policy specs: a rule's name, a run's folder, or what stands before `NAME=`.
 
     Args:
-        specs: of the command line; the word `rules` stands for all of `rules`.
+        specs: of the command line; the word `rules` stands for all of `rules`; `NAME=SPEC,SPEC` is a team of runs.
         rules: the standard set, with or without `rule:`.
+
+    Returns:
+        Specs by name; more than one where a policy is a team of training runs.
 
     Raises:
         UserError: if two policies would have the same name.
     """
-    out: dict[str, str] = {}
+    out: dict[str, tuple[str, ...]] = {}
     standard = [r if r.startswith("rule:") else f"rule:{r}" for r in rules]
     for spec in specs:
         for one in standard if spec == "rules" else [spec]:
-            name, value = _name(one)
-            if out.get(name, value) != value:
-                raise UserError(f"two policies are called {name!r}; tell them apart with NAME={value}")
-            out[name] = value
+            name, team = _name(one)
+            if out.get(name, team) != team:
+                raise UserError(
+                    f"two policies are called {name!r}; tell them apart with NAME={','.join(team)}"
+                )
+            out[name] = team
     return out
 
 
-def _name(spec: str) -> tuple[str, str]:
+def _name(spec: str) -> tuple[str, tuple[str, ...]]:
     name, equals, value = spec.partition("=")
     if equals and ":" not in name:
-        return name, value
+        return name, tuple(value.split(","))
     kind, colon, rest = spec.partition(":")
     if not colon:
-        return spec, spec
-    return (rest if kind == "rule" else PurePath(rest).name or rest), spec
+        return spec, (spec,)
+    return (rest if kind == "rule" else PurePath(rest).name or rest), (spec,)
 
 
 def evaluate(
     world: Any,
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, Policy | Sequence[Policy]],
     episodes: int = 20,
     seed: int = 0,
     split: str = "test",
@@ -146,7 +159,7 @@ def evaluate(
 
     Args:
         world: what `gcn_env.load_world` returns.
-        policies: by the name used in reports.
+        policies: by the name used in reports; a sequence is a team of training runs, reported as their mean.
         episodes: paired episodes per policy.
         seed: base of the episode seeds.
         split: data window: "train", "validation" or "test".
@@ -162,44 +175,55 @@ def evaluate(
     """
     if episodes < 1 or not policies:
         raise UserError(f"nothing to evaluate: {len(policies)} policies x {episodes} episodes")
-    seeds, names = episode_seeds(seed, episodes), list(policies)
-    out = np.full((len(names), episodes, len(KPIS)), np.nan)
+    seeds = episode_seeds(seed, episodes)
+    teams = {n: list(p) if isinstance(p, Sequence) else [p] for n, p in policies.items()}
+    out = {n: np.full((len(team), episodes, len(KPIS)), np.nan) for n, team in teams.items()}
     start = np.zeros((episodes, 2))
     records: dict[str, Record] = {}
-    total, done, finished = len(names) * episodes, 0, 0
+    total, done, finished = episodes * sum(map(len, teams.values())), 0, 0
+    through: list[str] = []  # policies that have finished the running batch
     try:
         for at in range(0, episodes, batch):
-            rows = slice(at, min(at + batch, episodes))
+            rows, through = slice(at, min(at + batch, episodes)), []
             size = rows.stop - rows.start
-            for i, name in enumerate(names):
-
-                def tick(share: float, name: str = name, done: int = done, size: int = size) -> None:
-                    if progress is not None:
-                        progress(name, (done + share * size) / total)
-
-                run = _Run(world, policies[name], seeds[rows], split, keep if at == 0 else 0, threads)
-                out[i, rows], start[rows], record = run(tick)
-                if record is not None:
-                    records[name] = record
-                done += size
+            for name, team in teams.items():
+                for i, policy in enumerate(team):
+                    run = _Run(world, policy, seeds[rows], split, keep if at == i == 0 else 0, threads)
+                    out[name][i, rows], start[rows], record = run(_tick(progress, name, done, size, total))
+                    if record is not None:
+                        records[name] = record
+                    done += size
+                through.append(name)
             finished = rows.stop
     except KeyboardInterrupt:
-        if not done:
+        if not finished and not through:
             raise
         if not finished:  # inside the first batch: keep the policies that are through it
+            teams = {n: teams[n] for n in through}
             finished = min(batch, episodes)
-            names = names[: done // finished]
+    kept = {n: out[n][:, :finished] for n in teams}
     return Results(
-        policies=tuple(names),
-        kpis=out[: len(names), :finished],
+        policies=tuple(teams),
+        kpis=np.stack([x.mean(axis=0) for x in kept.values()]),
         seeds=seeds[:finished],
         start=start[:finished],
-        records={n: r for n, r in records.items() if n in names},
+        records={n: r for n, r in records.items() if n in teams},
         region_names=tuple(world.region_names),
         asked=episodes,
-        unfinished=tuple(n for n in policies if n not in names),
-        learned=frozenset(learned) & set(names),
+        unfinished=tuple(n for n in policies if n not in teams),
+        learned=frozenset(learned) & set(teams),
+        runs={n: x for n, x in kept.items() if len(x) > 1},
     )
+
+
+def _tick(progress: Progress | None, name: str, done: int, size: int, total: int) -> Callable[[float], None]:
+    """Report the share of a batch as a share of everything."""
+
+    def tick(share: float) -> None:
+        if progress is not None:
+            progress(name, (done + share * size) / total)
+
+    return tick
 
 
 class _Run:

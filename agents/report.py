@@ -109,7 +109,7 @@ def markdown_pages(
     """The report's sections by name; names sort in reading order."""
     pages = {
         "1_verdict": _verdict_page(results, comparison),
-        "2_policies": "## Policies, cheapest first\n\n" + policy_table(comparison),
+        "2_policies": "## Policies, cheapest first\n\n" + policy_table(comparison) + runs_table(results),
         "3_key_figures": "## Key figures, mean over episodes\n\n" + kpi_table(results, comparison, HEADLINE)
         + "\n\n### Money by term\n\n"
         + kpi_table(results, comparison, tuple(f"usd_{n}" for n in TERMS.names)),
@@ -134,6 +134,22 @@ def policy_table(comparison: Comparison) -> str:
         cells = ["clairvoyant bound", money_interval(b), ""]
         rows.append([*cells, *[""] * (len(head) - 3)])
     return table(head, rows)
+
+
+def runs_table(results: Results) -> str:
+    """Markdown: the training runs behind a policy, one by one; empty if there are none."""
+    if not results.runs:
+        return ""
+    rows = [
+        [
+            f"{p}, run {i + 1}",
+            money_interval(stats.interval(usd, seed=BOOTSTRAP_SEED)),
+            money(float(usd.mean())),
+        ]
+        for p in results.runs
+        for i, usd in enumerate(results.each_run("total_usd", p))
+    ]
+    return "\n\n### Training runs\n\n" + table(["run", "cost (IQM)", "plain mean"], rows)
 
 
 def _policy_cells(x: Line) -> list[str]:
@@ -185,6 +201,7 @@ def to_json(results: Results, comparison: Comparison, meta: Mapping[str, Any]) -
         "policies": {
             p: {n: results.kpi(n, p).tolist() for n in KPIS.names} for p in results.policies
         },
+        "runs_total_usd": {p: results.each_run("total_usd", p).tolist() for p in results.runs},
         "bound_usd": None if results.bound is None else results.bound.tolist(),
         "bootstrap": {"seed": BOOTSTRAP_SEED, "resamples": stats.RESAMPLES, "level": 0.95},
         "reference": comparison.reference,

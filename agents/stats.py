@@ -107,6 +107,46 @@ def interval(
     return Estimate(point, float(low), float(high))
 
 
+def crossed_interval(
+    values: npt.ArrayLike,
+    *,
+    seed: int,
+    statistic: Statistic = iqm,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """Interval of several training runs on the same episodes: both are resampled, each as a whole.
+
+    The statistic is taken over episodes of the mean over runs. With few runs the interval is rough, but it does not
+    pretend that another training seed would give the same policy.
+
+    Args:
+        values: `[runs, episodes]`; with one run this is `interval` over episodes.
+        seed: of the resampling.
+        statistic: reduces the last axis.
+        level: coverage.
+        resamples: bootstrap size.
+    """
+    x = np.asarray(values, np.float64)
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"values must be [runs, episodes], got shape {x.shape}")
+    runs, episodes = x.shape
+    if runs == 1:
+        return interval(x[0], seed=seed, statistic=statistic, level=level, resamples=resamples)
+    point = float(statistic(x.mean(axis=0)))
+    if not np.isfinite(x).all():
+        return Estimate(point, float("nan"), float("nan"))
+    rng = np.random.default_rng(seed)
+    draws = np.empty(resamples)
+    size = max(1, _CHUNK // x.size)
+    for at in range(0, resamples, size):
+        n = min(size, resamples - at)
+        means = x[rng.integers(0, runs, (n, runs))].mean(axis=1)
+        draws[at : at + n] = statistic(np.take_along_axis(means, rng.integers(0, episodes, (n, episodes)), 1))
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(point, float(low), float(high))
+
+
 def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike, *, seed: int, **options: Any) -> Estimate:
     """`statistic(a - b)` over pairs (same episode seed), with its interval; negative means `a` costs less.
 

@@ -27,7 +27,8 @@ def joint_obs(slots=4, pools=3, regions=2, n=5, seed=0):
     rng = np.random.default_rng(seed)
     shapes = {
         "jobs": (slots, COLUMNS["jobs"]), "pools": (pools, COLUMNS["pools"]),
-        "globals": (COLUMNS["globals"],), "regions": (regions, COLUMNS["regions"]), "pairs": (slots, pools, COLUMNS["pairs"]),
+        "globals": (COLUMNS["globals"],), "regions": (regions, COLUMNS["regions"]),
+        "pairs": (slots, pools, COLUMNS["pairs"]),
     }  # fmt: skip
     obs = {k: torch.tensor(rng.normal(size=(n, *s)), dtype=torch.float32) for k, s in shapes.items()}
     place = rng.random((n, slots, pools + 1)) < 0.7
@@ -66,8 +67,11 @@ def test_permuting_entities_permutes_the_outputs(net, seed):
     cool_mask = obs["mask"][:, q * (p + 1) :].view(n, r, 3, LEVELS)
     moved = {
         "jobs": obs["jobs"][:, slots], "pools": obs["pools"][:, pools],
-        "regions": obs["regions"][:, regions], "pairs": obs["pairs"][:, slots][:, :, pools], "globals": obs["globals"],
-        "mask": torch.cat([place_mask[:, slots][:, :, columns].flatten(1), cool_mask[:, regions].flatten(1)], 1),
+        "regions": obs["regions"][:, regions], "pairs": obs["pairs"][:, slots][:, :, pools],
+        "globals": obs["globals"],
+        "mask": torch.cat(
+            [place_mask[:, slots][:, :, columns].flatten(1), cool_mask[:, regions].flatten(1)], 1
+        ),
     }  # fmt: skip
     place, cool, value = unpacked(net, obs)
     place2, cool2, value2 = unpacked(net, moved)
