@@ -18,9 +18,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents import report
-from agents.compare import Comparison, money_interval
-from agents.evaluation import Results, evaluate, name_policies
+from agents import console, report
+from agents.evaluation import evaluate, name_policies
 from agents.provenance import provenance
 from gcn_env import load_world
 from gcn_env.errors import UserError
@@ -32,10 +31,11 @@ class Args:
 
     policies: tuple[str, ...] = ("rules",)
     """Policies to compare: `rule:PLACEMENT+COOLING`, `run:DIR` (a training run), `rules` (the standard set of
-    rules); `NAME=SPEC` gives one another name."""
+    rules). `NAME=SPEC` gives one another name, `NAME=run:A,run:B` makes one of several training seeds."""
 
-    scenario: str = "default"
-    """Name of a shipped scenario, or path of a YAML file."""
+    scenario: str | None = None
+    """Name of a shipped scenario, or path of a YAML file; default: that of the first run among the policies,
+    else `default`."""
 
     episodes: int = 20
     """Paired episodes per policy; below 20 the report is a look, not a claim."""
@@ -86,15 +86,16 @@ def run(args: Args, command: str) -> int:
     """Load, evaluate, report."""
     from agents import policy
 
-    world = load_world(args.scenario, overrides(args.overrides), args.data)
+    world = load_world(args.scenario or scenario_of(args.policies), overrides(args.overrides), args.data)
     specs = name_policies(args.policies, policy.rule_names())
-    policies = {name: policy.load(spec, world) for name, spec in specs.items()}
+    policies = {name: [policy.load(s, world) for s in team] for name, team in specs.items()}
     out = args.out or report.free_folder(Path("reports") / world.name)
     report.prepare(out, overwrite=args.overwrite)
-    learned = [name for name, spec in specs.items() if not spec.startswith("rule:")]
+    learned = [name for name, team in specs.items() if not team[0].startswith("rule:")]
     with ExitStack() as stack:
+        bar = None if args.quiet else console.progress_bar(stack)
         results = evaluate(
-            world, policies, args.episodes, args.seed, args.split, None if args.quiet else bar(stack),
+            world, policies, args.episodes, args.seed, args.split, bar,
             keep=args.keep, threads=args.threads, learned=learned,
         )  # fmt: skip
     meta = {
@@ -107,8 +108,17 @@ def run(args: Args, command: str) -> int:
     page, files = report.scenario_page(world, args.split), {"scenario.yaml": report.scenario_yaml(world)}
     comparison = report.write(out, results, meta, page, files)
     if not args.quiet:
-        show(results, comparison, out)
+        console.show(comparison, out)
     return 130 if results.interrupted else 0
+
+
+def scenario_of(policies: Sequence[str]) -> str:
+    """The scenario that the first run among the policies was trained on, else `default`."""
+    for spec in policies:
+        _, colon, folder = spec.partition("run:")
+        if colon and (Path(folder) / "scenario.yaml").is_file():
+            return str(Path(folder) / "scenario.yaml")
+    return "default"
 
 
 def overrides(pairs: Sequence[str]) -> dict[str, Any]:
@@ -121,41 +131,6 @@ def overrides(pairs: Sequence[str]) -> dict[str, Any]:
         if "=" not in pair:
             raise UserError(f"--set {pair!r} is not PATH=VALUE, e.g. prices.carbon_usd_per_t=0")
     return dict(pair.split("=", 1) for pair in pairs)
-
-
-def bar(stack: ExitStack) -> Any:
-    """A progress bar on standard error, as a callback of `evaluate`."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    progress = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
-    task = progress.add_task("starting (the first run compiles for a minute or two)", total=1.0)
-    return lambda name, share: progress.update(task, completed=share, description=name)
-
-
-def show(results: Results, comparison: Comparison, out: Path) -> None:
-    """Verdict, a small table, and where the rest is."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-    from rich.table import Table
-
-    console = Console()
-    table = Table(box=None)
-    for title in ("policy", "cost per episode", f"against {comparison.reference}", "verdict"):
-        table.add_column(title, no_wrap=True)
-    for x in comparison.lines:
-        share = (
-            ""
-            if x.percent is None
-            else f"{x.percent.value:+.1f} % ({x.percent.low:+.1f} to {x.percent.high:+.1f})"
-        )
-        table.add_row(x.policy, money_interval(x.cost), share, x.verdict or "reference")
-    console.print(table)
-    for text in (*comparison.sentences, *(f"Note: {w}" for w in comparison.warnings)):
-        console.print(Markdown(text))
-    console.print(f"\nReport: {out / 'report.md'}", highlight=False, soft_wrap=True)
-    console.print(f"Look closer: tensorboard --logdir {out / 'tensorboard'}", highlight=False, soft_wrap=True)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Results:
         unfinished: policies asked for that are not in `policies`.
         bound: USD per episode below which no policy can go, or None.
         learned: names of the policies that were trained; the others are rules.
-        runs: for policies of several training runs, `[run, episode, len(KPIS)]`; `kpis` has their mean over runs.
+        runs: for teams of training runs, `[run, episode, len(KPIS)]`; `kpis` holds the mean over runs.
     """
 
     policies: tuple[str, ...]
@@ -106,7 +106,7 @@ def name_policies(specs: Iterable[str], rules: Iterable[str]) -> dict[str, tuple
     """Report names of policy specs: a rule's name, a run's folder, or what stands before `NAME=`.
 
     Args:
-        specs: of the command line; the word `rules` stands for all of `rules`; `NAME=SPEC,SPEC` is a team of runs.
+        specs: of the command line; `rules` stands for the whole standard set, `NAME=SPEC,SPEC` is a team of runs.
         rules: the standard set, with or without `rule:`.
 
     Returns:

@@ -117,8 +117,8 @@ def crossed_interval(
 ) -> Estimate:
     """Interval of several training runs on the same episodes: both are resampled, each as a whole.
 
-    The statistic is taken over episodes of the mean over runs. With few runs the interval is rough, but it does not
-    pretend that another training seed would give the same policy.
+    The statistic is taken over episodes of the mean over runs. With few runs the interval is rough, but it does
+    not pretend that another training seed would give the same policy.
 
     Args:
         values: `[runs, episodes]`; with one run this is `interval` over episodes.

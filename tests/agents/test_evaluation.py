@@ -127,6 +127,14 @@ def test_interrupt_keeps_whole_paired_episodes(world, heads, three):
         evaluate(world, {"c": Impatient(heads, 5)}, episodes=1)
 
 
+def test_a_team_is_the_mean_of_its_runs(world, heads, three):
+    res = evaluate(world, {"t": [Masked(heads), Masked(heads, salt=1.0)], "a": Masked(heads)}, episodes=3)
+    np.testing.assert_array_equal(res.runs["t"], three.kpis)
+    np.testing.assert_array_equal(res.kpis[0], three.kpis.mean(axis=0))
+    assert set(res.runs) == {"t"}
+    assert res.each_run("total_usd", "a").shape == (1, 3)
+
+
 def test_progress_rises_to_one(world, heads):
     seen = []
     evaluate(world, {"a": Masked(heads)}, episodes=2, batch=1, progress=lambda n, s: seen.append(s))
@@ -141,12 +149,12 @@ def test_nothing_to_do(world):
 
 def test_names():
     rules = ["nearest+b1", "rule:random+b0"]
-    got = name_policies(["rules", "run:runs/ppo-1", "mine=run:runs/x", "rule:nearest+b1"], rules)
+    got = name_policies(["rules", "run:runs/ppo-1", "mine=run:runs/x,run:runs/y", "rule:nearest+b1"], rules)
     assert got == {
-        "nearest+b1": "rule:nearest+b1",
-        "random+b0": "rule:random+b0",
-        "ppo-1": "run:runs/ppo-1",
-        "mine": "run:runs/x",
+        "nearest+b1": ("rule:nearest+b1",),
+        "random+b0": ("rule:random+b0",),
+        "ppo-1": ("run:runs/ppo-1",),
+        "mine": ("run:runs/x", "run:runs/y"),
     }
     with pytest.raises(UserError, match="two policies are called 'ppo'"):
         name_policies(["run:a/ppo", "run:b/ppo"], rules)

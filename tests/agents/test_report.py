@@ -141,6 +141,19 @@ def test_twenty_clean_episodes_warn_of_nothing():
     assert compare(results()).warnings == ()
 
 
+def test_training_runs_are_told_one_by_one():
+    res = results()
+    ppo = res.kpis[res.policies.index("ppo")]
+    runs = np.stack([ppo * 0.9, ppo, ppo * 1.1])
+    team = results(runs={"ppo": runs})
+    alone, many = compare(res).line("ppo"), compare(team).line("ppo")
+    assert many.runs == 3
+    assert many.cost.value == pytest.approx(alone.cost.value)
+    assert many.diff.high - many.diff.low > alone.diff.high - alone.diff.low
+    assert "Mean of 3 training runs." in " ".join(compare(team).sentences)
+    assert "ppo, run 3" in report.markdown_pages(team, compare(team), META)["2_policies"]
+
+
 def test_rare_disasters_are_not_hidden():
     res = results(noise=0.0)
     ppo, total = res.policies.index("ppo"), KPIS.index("total_usd")

@@ -82,6 +82,24 @@ def test_paired_difference_cancels_the_weeks():
         stats.paired_difference([1.0], [1.0, 2.0], seed=0)
 
 
+def test_several_runs_on_the_same_episodes():
+    rng = np.random.default_rng(1)
+    weeks = rng.normal(100, 10, 20)
+    one = stats.crossed_interval(weeks[None], seed=3)
+    assert one == stats.interval(weeks, seed=3)
+    same = stats.crossed_interval(np.stack([weeks] * 4), seed=3)  # runs agree: only weeks are uncertain
+    assert same.value == pytest.approx(one.value)
+    assert same.high - same.low == pytest.approx(one.high - one.low, rel=0.15)
+    apart = stats.crossed_interval(np.stack([weeks - 30, weeks, weeks + 30]), seed=3)
+    assert apart.value == pytest.approx(one.value)
+    assert apart.high - apart.low > 2 * (one.high - one.low)
+    # no noise between weeks: means of three draws from {-1, 0, 1}, both ends have mass 1/27 > 2.5 %
+    exact = stats.crossed_interval(np.array([[-1.0] * 5, [0.0] * 5, [1.0] * 5]), seed=0, resamples=20_000)
+    assert (exact.low, exact.value, exact.high) == (-1.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="runs, episodes"):
+        stats.crossed_interval(weeks, seed=0)
+
+
 def test_improvement_counts_ties_half():
     a, b = [1.0, 2.0, 3.0, 9.0], [2.0, 2.0, 4.0, 1.0]
     np.testing.assert_array_equal(stats.wins(a, b), [1.0, 0.5, 1.0, 0.0])
