@@ -106,7 +106,7 @@ def name_policies(specs: Iterable[str], rules: Iterable[str]) -> dict[str, tuple
     """Report names of policy specs: a rule's name, a run's folder, or what stands before `NAME=`.
 
     Args:
-        specs: of the command line; `rules` stands for the whole standard set, `NAME=SPEC,SPEC` is a team of runs.
+        specs: of the command line; `rules` is the whole standard set, `NAME=SPEC,SPEC` a team of runs.
         rules: the standard set, with or without `rule:`.
 
     Returns:

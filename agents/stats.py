@@ -117,7 +117,7 @@ def crossed_interval(
 ) -> Estimate:
     """Interval of several training runs on the same episodes: both are resampled, each as a whole.
 
-    The statistic is taken over episodes of the mean over runs. With few runs the interval is rough, but it does
+    The statistic is taken over episodes of the mean over runs. With few runs the interval is rough, but does
     not pretend that another training seed would give the same policy.
 
     Args:
