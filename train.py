@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from agents import policy, runs
 from agents import recipe as recipes
-from agents import runs
 from agents.recipe import Recipe
 from gcn_env import load_world
 from gcn_env.errors import UserError
@@ -134,6 +134,8 @@ def begin(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
     if args.run is not None and args.run.exists():  # before a world is compiled for nothing
         raise UserError(f"{args.run} exists; continue it with --resume {args.run}, or name another --run")
     world = load_world(recipe.scenario, for_scenario, args.data)
+    if recipe.warm_start.policy is not None:
+        policy.load(recipe.warm_start.policy, world)  # before a folder is made for a rule that does not exist
     stem = f"{world.name}-{recipe.algo}-{recipe.seed}"
     path = args.run or runs.free_name(Path("runs"), stem)
     return recipe, world, runs.create(path, recipe, world, command)
@@ -150,6 +152,8 @@ def again(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
         recipe = recipes.checked({**recipe.model_dump(), "timesteps": args.timesteps}, "--timesteps")
     world = load_world(run.path / "scenario.yaml", {}, args.data)
     run.check_world(world)
+    if run.timesteps >= recipe.timesteps:
+        raise UserError(f"{run.path} is finished ({run.timesteps:,} steps); give more --timesteps to go on")
     run.log_command(command)
     return recipe, world, run
 

@@ -99,6 +99,12 @@ class RunFolder:
         """Full checkpoints, oldest first."""
         return sorted(self.checkpoints.glob("step_*.pt"))
 
+    @property
+    def timesteps(self) -> int:
+        """Environment steps of the last full checkpoint; 0 without one."""
+        steps = self.steps()
+        return int(steps[-1].stem.removeprefix("step_")) if steps else 0
+
     def step_file(self, timesteps: int) -> Path:
         """Where the full checkpoint of `timesteps` goes."""
         return self.checkpoints / STEP_FILE.format(timesteps)
