@@ -14,7 +14,7 @@ COOLING = Table(
     "cooling",
     (
         Row("cold", "level", 0, 63, "cold-side set-point: supply air (a, b, c, f, g), coolant (d), oil (e)"),
-        Row("flow", "level", 0, 63, "flow: air-handler fans, coolant pump (d, e)"),
+        Row("flow", "level", 0, 63, "flow: supply over server air flow (air), coolant pump (d, e)"),
         Row("reject", "level", 0, 63, "heat rejection: chilled water (b, g), wet stage (c), facility water (d, e)"),
     ),
 )
@@ -27,6 +27,7 @@ def head_sizes(n_slots: int, n_pools: int, n_regions: int, n_levels: int) -> npt
 
 def level_values(world: Any) -> npt.NDArray[np.float64]:
     """Physical value of every cooling level, float64 [R, 3, L] (first plant variant)."""
-    low, high = world.params.plant.head_low[0], world.params.plant.head_high[0]
-    share = np.linspace(0.0, 1.0, world.n_levels)
+    plant = world.params.plant
+    low, high, curve = plant.head_low[0], plant.head_high[0], plant.head_curve[0]
+    share = np.linspace(0.0, 1.0, world.n_levels) ** curve[..., None]
     return np.asarray(low[..., None] + (high - low)[..., None] * share)

@@ -31,11 +31,20 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
 
 
 @kernel()
+def refill(lo, hi, state):
+    """New slots for environments [lo, hi): once a control step, before it is shown."""
+    clock, jobs = state.clock, state.jobs
+    for b in range(lo, hi):
+        fill_slots(b, clock.now_h[b], clock.step[b], jobs)
+
+
+@kernel()
 def joint_serial(block, n_envs, split, actions, n_levels, timing, state, world, view, kinds, reward, done):
     """Step and encode every environment on one core, in blocks small enough for its cache."""
     for k in range(0, n_envs, block):
         end = min(k + block, n_envs)
         step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
+        refill(k, end, state)
         encode_joint_range(k, end, n_levels, timing, state, world, view, kinds)
 
 
@@ -46,6 +55,7 @@ def joint_parallel(block, n_envs, split, actions, n_levels, timing, state, world
         k = i * block
         end = min(k + block, n_envs)
         step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
+        refill(k, end, state)
         encode_joint_range(k, end, n_levels, timing, state, world, view, kinds)
 
 
@@ -144,7 +154,7 @@ def open_step(b, cursor, choices, state, world):
     fleet, geo, _money, _work, _bank, plant = world
     for p in range(pools.claimed.shape[1]):
         pools.claimed[b, p] = 0
-    fill_slots(b, clock.now_h[b], jobs)
+    fill_slots(b, clock.now_h[b], clock.step[b], jobs)
     cursor[b] = next_head(b, 0, choices, jobs, pools, plants, fleet, geo, plant)
 
 

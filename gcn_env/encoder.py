@@ -24,6 +24,7 @@ _N_LEADS = len(LEADS_H)
 _LIMITS = tuple((t.low, t.high) for t in (JOBS, POOLS, REGIONS, PAIRS, GLOBALS))
 (JOBS_LOW, JOBS_HIGH), (POOLS_LOW, POOLS_HIGH), (REGIONS_LOW, REGIONS_HIGH), (PAIRS_LOW, PAIRS_HIGH), (GLOBALS_LOW, GLOBALS_HIGH) = _LIMITS
 _TWO_PI = 2.0 * math.pi
+SHORT_H = 2.0  # h of slack below which a job keeps its slot
 
 
 class View(NamedTuple):
@@ -56,8 +57,11 @@ def clip_row(row, low, high):
 
 
 @inlined()
-def fill_slots(b, now, jobs):
-    """Give the Q slots to the pending jobs with least slack; leases, which may not wait, come first."""
+def fill_slots(b, now, step, jobs):
+    """Give the Q slots to pending jobs: leases first, then those short of slack, then those not seen for longest.
+
+    A job left waiting makes room for others, and comes round again: else a few patient jobs would hold every slot.
+    """
     slot, live, status, urgency = jobs.slot, jobs.live, jobs.status, jobs.urgency
     n_slots, filled = slot.shape[1], 0
     for q in range(n_slots):
@@ -66,7 +70,13 @@ def fill_slots(b, now, jobs):
         j = live[b, i]
         if status[b, j] != PENDING:
             continue
-        slack = -1e6 if jobs.kind[b, j] == INFERENCE else jobs.deadline[b, j] - now - jobs.work[b, j]
+        slack = jobs.deadline[b, j] - now - jobs.work[b, j]
+        if jobs.kind[b, j] == INFERENCE:
+            slack = -1e9
+        elif slack < SHORT_H:
+            slack = max(slack, -1e6) - 1e6
+        else:
+            slack = min(slack, 999.0) + 1e3 * jobs.shown[b, j]
         urgency[b, j] = slack
         if filled == n_slots:
             last = slot[b, n_slots - 1]
@@ -83,6 +93,8 @@ def fill_slots(b, now, jobs):
             slot[b, q] = k
             q -= 1
         slot[b, q] = j
+    for q in range(filled):
+        jobs.shown[b, slot[b, q]] = step
 
 
 @inlined()
@@ -302,7 +314,6 @@ def encode_joint(lo, hi, horizon, n_levels, view, clock, jobs, pools, plants, si
     for b in range(lo, hi):
         now, v = clock.now_h[b], b % low.shape[0]
         utc_hour, _ = local_time(now, 0.0, 0)
-        fill_slots(b, now, jobs)
         for q in range(n_slots):
             j = jobs.slot[b, q]
             mask = view.mask[b, q * (n_pools + 1) : (q + 1) * (n_pools + 1)]

@@ -182,6 +182,8 @@ class Sim:
     def _encode(self, b: int, opening: bool) -> None:
         w = self.world
         if self.view == "joint":
+            if opening:
+                drivers.refill(b, b + 1, self.state)
             drivers.encode_joint_range(b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view, w.plant_kind)
             return
         if opening:

@@ -18,10 +18,8 @@ _PADS_FROM_C, _PADS = 24.0, 0.75  # adiabatic pads of the dry cooler: on above [
 _R = {n: REGIONS.index(n) for n in REGIONS.names}
 
 
-def nearest_level(values: Array, wanted: Array, up: bool = False) -> Array:
-    """Level whose value is nearest to `wanted` [B] in `values` [L]; with `up`, the lowest value not below it."""
-    if up:
-        return np.minimum(np.searchsorted(values, wanted - 1e-6), len(values) - 1)
+def nearest_level(values: Array, wanted: Array) -> Array:
+    """Level whose value is nearest to `wanted` [B] in `values` [L]."""
     return np.abs(values[None, :] - wanted[:, None]).argmin(1)
 
 
@@ -37,38 +35,36 @@ class Cooling:
         """Levels of the three heads."""
         out = np.zeros((*regions.shape[:2], 3), np.int64)
         for r in range(regions.shape[1]):
-            for h, (wanted, up) in enumerate(self.wanted(r, regions[:, r])):
-                out[:, r, h] = nearest_level(self.levels[r, h], np.broadcast_to(wanted, regions.shape[:1]), up)
+            for h, wanted in enumerate(self.wanted(r, regions[:, r])):
+                out[:, r, h] = nearest_level(self.levels[r, h], np.broadcast_to(wanted, regions.shape[:1]))
         return out
 
-    def wanted(self, r: int, seen: Array) -> list[tuple[Any, bool]]:
-        """Physical set-points of region `r` and whether to round up."""
+    def wanted(self, r: int, seen: Array) -> list[Any]:
+        """Physical set-points of region `r`: a number, or one per environment."""
         raise NotImplementedError
 
 
 class FixedConservative(Cooling):
     """B0: fixed cold set-points, full flow."""
 
-    def wanted(self, r: int, seen: Array) -> list[tuple[Any, bool]]:
+    def wanted(self, r: int, seen: Array) -> list[Any]:
         """The archetype's B0 values."""
         b0 = self.rules[r]["b0"]
-        return [(b0["cold"], False), (b0["flow"], False), (b0["reject"], False)]
+        return [b0["cold"], b0["flow"], b0["reject"]]
 
 
 class Competent(Cooling):
     """B1: supply air at a warm set-point, flow following the servers, coolant floating on the weather."""
 
-    def wanted(self, r: int, seen: Array) -> list[tuple[Any, bool]]:
-        """The archetype's B1 values: flow is rounded up, so that no aisle starves between decisions."""
+    def wanted(self, r: int, seen: Array) -> list[Any]:
+        """The archetype's B1 values."""
         b1 = self.rules[r]["b1"]
         cold: Any = b1["cold"]
         if "float_k" in b1:
             dry, wet = 30.0 * seen[:, _R["dry_now"]], 30.0 * seen[:, _R["wet"]]
             ambient = np.where(dry > _PADS_FROM_C, dry - _PADS * (dry - wet), dry)
             cold = np.clip(ambient + b1["float_k"], b1["cold"], b1["cold_max"])
-        follows = "follow" in b1
-        flow: Any = b1["follow"] * seen[:, _R["air_need"]] if follows else b1["flow"]
-        return [(cold, False), (flow, follows), (b1["reject"], False)]
+        return [cold, b1["flow"], b1["reject"]]
 
 
 RULES: dict[str, tuple[Callable[[World], Cooling], str]] = {

@@ -62,9 +62,10 @@ def send(b, j, p, now, jobs, pools, fleet, geo, ledger):
 
 
 @kernel()
-def dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, head_low, head_high, ledger):
+def dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger):
     """Phase: carry out `actions` [B, Q + 3R]; what is illegal becomes 'leave as it is' and is counted."""
     slot, status, now_h = jobs.slot, jobs.status, clock.now_h
+    head_low, head_high, head_curve = plant.head_low, plant.head_high, plant.head_curve
     command, terms, counts = plants.command, ledger.terms, ledger.counts
     n_slots, n_pools = slot.shape[1], fleet.region.shape[0]
     for b in range(lo, hi):
@@ -88,6 +89,8 @@ def dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, 
                     illegal += 1
                 elif high > low:
                     share = a / (n_levels - 1.0)
+                    if head_curve[v, r, h] == 2.0:
+                        share *= share
                     before = (command[b, r, h] - low) / (high - low)
                     terms[b, T.wear] += abs(share - before) * money.travel_usd
                     command[b, r, h] = low + (high - low) * share

@@ -20,6 +20,7 @@ from gcn_env.core.thermal import (
     air_chip_c,
     coil_effectiveness,
     cubic_fan,
+    fan_target,
     hottest,
     leakage,
     liquid_chip_c,
@@ -133,6 +134,7 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
     use = min(max((power - idle) / (1.0 - idle), 0.0), 1.0)
     base = p[P.fan_base] * (0.6 + 0.4 * use)
     misc = p[P.misc_pu]
+    per_supply = p[P.server_flow] / p[P.supply_flow]
     s_fans, s_leak, s_air, s_comp, s_pump, s_reject = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     s_ups, s_pdu, s_heat, s_water, s_over, s_slow = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     s_it, starts, peak, hot, chip, factor_now, asked = 0.0, 0, -1e9, inlet, mass, 1.0, node
@@ -142,13 +144,17 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         a1 = moved(a1, command[1], lag_1, most_1)
         a2 = moved(a2, command[2], lag_2, most_2)
         node = asked if inlet < CUT_OUT_C else 0.0
+        # The aisle's pressure loop follows the servers in seconds: it must see where their fans are going, too.
+        target = fan_target(base, p[P.fan_slope], p[P.fan_knee_c], inlet)
+        drawn = max(fan, target) * awake * per_supply
         if liquid:
             chip = liquid_chip_c(loop, p[P.chip_k], p[P.chip_still], power, a1)
             set_c = p[P.air_set_c]
-            speed = min(max(p[P.air_follow] * awake * fan * p[P.server_flow] / p[P.supply_flow], 0.25), 1.0)
+            speed = min(max(p[P.air_follow] * drawn, 0.25), 1.0)
         else:
             chip = air_chip_c(inlet, p[P.chip_k], p[P.chip_still], power, fan)
-            set_c, speed = a0, a1
+            set_c = a0
+            speed = min(max(a1 * drawn, 0.25), 1.0)
         leak = leakage(node, p[P.leak_share], p[P.leak_slope], p[P.leak_ref_c], chip)
         it = node + leak + awake * p[P.fan_pu] * fan * fan * fan
         ups = ups_loss(it, p[P.ups_a0], p[P.ups_a1], p[P.ups_a2])
@@ -310,16 +316,15 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
 
 
 @kernel()
-def rule_commands(p, head_low, head_high, dry, wet, need):
-    """B1's three set-points, within the heads' ranges; `need` is server air flow over rated supply flow."""
+def rule_commands(p, head_low, head_high, dry, wet):
+    """B1's three set-points, within the heads' ranges."""
     air, _ = pads_air(p, dry, wet)
     cold = p[P.rule_cold]
     if p[P.rule_float_k] >= 0.0:
         cold = min(max(air + p[P.rule_float_k], p[P.rule_cold]), p[P.rule_cold_max])
-    flow = p[P.rule_follow] * need if p[P.rule_follow] > 0.0 else p[P.rule_flow]
     return (
         min(max(cold, head_low[0]), head_high[0]),
-        min(max(flow, head_low[1]), head_high[1]),
+        min(max(p[P.rule_flow], head_low[1]), head_high[1]),
         min(max(p[P.rule_reject], head_low[2]), head_high[2]),
     )
 
@@ -328,8 +333,7 @@ def rule_commands(p, head_low, head_high, dry, wet, need):
 def reset_plants(lo, hi, plants, signals, pp):
     """Steady state of environments `lo`..`hi`-1 under B1 for weather and `node_kw` of now; nothing is booked.
 
-    A guess is relaxed for three times two hours (18 server time constants each), the fan command following
-    the servers in between.
+    A guess is relaxed for three times two hours (18 server time constants each).
     """
     values, head_low, head_high, now = pp.values, pp.head_low, pp.head_high, signals.now
     node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
@@ -348,8 +352,7 @@ def reset_plants(lo, hi, plants, signals, pp):
             node = node_kw[b, r] / design
             ratio = p[P.server_flow] / p[P.supply_flow]
             on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
-            need = on * p[P.fan_base] * ratio
-            cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet, need)
+            cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet)
             supply = p[P.air_set_c] if liquid else cmd[0]
             loop = cmd[0] if liquid else cmd[2]
             zone = (supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0)
@@ -361,15 +364,13 @@ def reset_plants(lo, hi, plants, signals, pp):
                 state, e, _, hot, chip, factor = advance(
                     p, dry, wet, dew, humid, node, on, cmd, state, dt_s, 24, 5
                 )
-                need = on * state[5] * ratio
-                cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet, need)
             for h in range(3):
                 command[b, r, h], actual[b, r, h] = cmd[h], cmd[h]
             mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
             loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
             hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
             limit_gap[b, r] = margin(p, hot, state[4], chip)
-            air_need[b, r] = need
+            air_need[b, r] = on * state[5] * ratio
             it, cool = e[12], e[2] + e[3] + e[4] + e[5]
             it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
             kw = (it + cool + e[6] + e[7] + p[P.misc_pu] * dt_s) / dt_s * design

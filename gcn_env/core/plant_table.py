@@ -121,8 +121,7 @@ PLANT = Table(
         _row("rule_cold", "degC", 0, 60, "cold-side set-point, or its lowest value where it floats"),
         _row("rule_cold_max", "degC", 0, 60, "highest value where it floats"),
         _row("rule_float_k", "K", -1.001, 40, "coolant over ambient; negative: does not float"),
-        _row("rule_follow", "1", -1e-9, 3, "flow over server flow; 0: fixed"),
-        _row("rule_flow", "1", 0, 1.001, "flow where it is fixed"),
+        _row("rule_flow", "1", 0, 3.001, "flow head"),
         _row("rule_reject", "1", -1e-9, 60, "rejection head"),
     ),
 )
@@ -134,6 +133,7 @@ class PlantParams(NamedTuple):
     values: npt.NDArray[np.float64]  # [V, R, len(PLANT)]
     head_low: npt.NDArray[np.float64]  # [V, R, N_HEADS] physical value of level 0
     head_high: npt.NDArray[np.float64]  # [V, R, N_HEADS] physical value of the highest level
+    head_curve: npt.NDArray[np.float64]  # [V, R, N_HEADS] 1: levels in equal steps, 2: steps that grow (squares)
 
 
 def column(params: PlantParams, name: str) -> npt.NDArray[np.float64]:

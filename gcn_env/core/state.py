@@ -87,7 +87,8 @@ class Jobs(NamedTuple):
     data: Array  # float64 [B, J] GB to move before it can start elsewhere
     comm: Array  # float64 [B, J] share of time bound by memory or communication
     order: Array  # int64 [B, J] number of arrival in the episode (first come, first served)
-    urgency: Array  # float64 [B, J] h of slack if started now at reference speed (PENDING); decides who gets a slot
+    shown: Array  # int64 [B, J] control step in which it last had a slot, -1 never
+    urgency: Array  # float64 [B, J] rank among pending jobs, lowest first; decides who gets a slot
     queue: Array  # int32 [B, J] scratch of a local scheduler: one pool's waiting jobs in order
     event: Array  # int32 [B, J] scratch of one step: places whose data arrives or whose work ends in it
 
@@ -163,7 +164,7 @@ _TYPES: dict[str, Any] = {
     "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "live": np.int32, "n_live": np.int64,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
-    "order": np.int64, "compressor": np.int8, "event": np.int32, "queue": np.int32, "waiting": np.int32, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
+    "order": np.int64, "shown": np.int64, "compressor": np.int8, "event": np.int32, "queue": np.int32, "waiting": np.int32, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
 }  # fmt: skip
 
 

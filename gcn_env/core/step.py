@@ -87,7 +87,7 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     fleet, geo, money, work, bank, plant = world
     dt = timing.dt_h
     clear(lo, hi, ledger)
-    dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant.head_low, plant.head_high, ledger)
+    dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger)
     arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledger)
     execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
     node_power(lo, hi, dt, pools, plants, fleet, geo, ledger)

@@ -77,6 +77,7 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     jobs.slo[b, j] = work.slo_ms[s]
     jobs.data[b, j] = work.data_gb[row]
     jobs.comm[b, j] = work.comm[row]
+    jobs.shown[b, j] = -1
     jobs.order[b, j] = int(clock.step[b]) * 65536 + n
     return gang
 

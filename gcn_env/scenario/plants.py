@@ -189,7 +189,6 @@ def _columns(site: PlantSite) -> dict[str, float]:
         "rule_cold": b1["cold"],
         "rule_cold_max": b1.get("cold_max", heads["cold"]["high"]),
         "rule_float_k": b1.get("float_k", -1.0),
-        "rule_follow": b1.get("follow", 0.0),
         "rule_flow": b1.get("flow", 1.0),
         "rule_reject": b1["reject"],
     }
@@ -218,6 +217,7 @@ def compile_plants(sites: Sequence[PlantSite]) -> PlantParams:
         np.array([[_row(s) for s in sites]], np.float64),
         np.array([[[float(h[k]["low"]) for k in HEADS] for h in ranges]], np.float64),
         np.array([[[float(h[k]["high"]) for k in HEADS] for h in ranges]], np.float64),
+        np.array([[[float(h[k].get("curve", 1)) for k in HEADS] for h in ranges]], np.float64),
     )
 
 
