@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from agents.compare import Comparison, money_interval
+from agents.compare import Comparison, money
 from agents.evaluation import Progress
 
 
@@ -29,12 +29,12 @@ def show(comparison: Comparison, out: Path) -> None:
 
     console = Console()
     table = Table(box=None)
-    for title in ("policy", "cost per episode", f"against {comparison.reference}", "verdict"):
+    for title in ("policy", "cost", "against the reference", "verdict"):
         table.add_column(title, no_wrap=True)
     for x in comparison.lines:
         p = x.percent
         share = "" if p is None else f"{p.value:+.1f} % ({p.low:+.1f} to {p.high:+.1f})"
-        table.add_row(x.policy, money_interval(x.cost), share, x.verdict or "reference")
+        table.add_row(x.policy, money(x.cost.value), share, x.verdict or "reference")
     console.print(table)
     for text in (*comparison.sentences, *(f"Note: {w}" for w in comparison.warnings)):
         console.print(Markdown(text))

@@ -148,13 +148,19 @@ def paired_differences(results: Results, comparison: Comparison) -> Figure:
     ax.axvline(0, color="#444444", lw=1.2)
     shown = np.percentile((results.kpi(COST) - base) / 1e3, [2.5, 97.5], axis=1).ravel()
     ends = [*shown, *(v / 1e3 for x in lines if x.diff for v in (x.diff.low, x.diff.high))]
-    pad = 0.04 * (max(ends) - min(ends)) or 1.0
+    pad, scale = 0.04 * (max(ends) - min(ends)) or 1.0, float(stats.iqm(base)) / 1e3
     ax.set_xlim(min(ends) - pad, max(ends) + pad)
+    note = ""
+    if 0 < 2 * scale < max(ends):  # disasters beside differences of a few per cent
+        near = float(f"{0.2 * scale:.1g}")
+        ax.set_xscale("symlog", linthresh=near)
+        ax.xaxis.set_major_formatter("{x:g}")
+        note = f"; logarithmic beyond {near:g}"
     ax.set_yticks(range(len(lines)), [x.policy for x in lines])
     ax.set_ylim(-0.6, len(lines) - 0.4)
     ax.grid(visible=False, axis="y")
     ax.set_xlabel(
-        f"cost minus {comparison.reference} [kUSD per episode]\n"
+        f"cost minus {comparison.reference} [kUSD per episode{note}]\n"
         "dots: episodes (the outermost 5 % may lie outside); bar: 95 % interval of the interquartile mean",
         fontsize=9,
     )
@@ -181,6 +187,9 @@ def tradeoffs(results: Results, comparison: Comparison) -> Figure:
                 label=x.policy,
             )  # fmt: skip
         ax.set_xlabel(label)
+    _log_if_wide(
+        axes[0], "y", np.array([v / 1e3 for x in comparison.lines for v in (x.cost.low, x.cost.high)])
+    )
     axes[0].set_ylabel("cost [kUSD per episode]")
     axes[0].set_title("Cost against carbon")
     axes[1].set_title("Cost against late work")
@@ -194,11 +203,12 @@ def profile(results: Results, comparison: Comparison) -> Figure:
     ax, style = fig.add_subplot(), looks(results, comparison)
     costs = results.kpi(COST) / 1e3
     low, high = float(np.nanmin(costs)), float(np.nanmax(costs))
-    grid = np.linspace(low - 0.02 * (high - low), high + 0.02 * (high - low), 400)
+    grid = np.unique([low - 0.02 * (high - low), *costs[np.isfinite(costs)], high + 0.02 * (high - low)])
     for x in comparison.lines:
         look = style[x.policy]
         share = 100 * stats.performance_profile(results.kpi(COST, x.policy) / 1e3, grid)
         ax.plot(grid, share, look.line, color=look.colour, lw=2, label=x.policy, drawstyle="steps-post")
+    _log_if_wide(ax, "x", costs)
     ax.set_xlabel("cost [kUSD per episode]")
     ax.set_ylabel("episodes at or below [%]")
     ax.set_title("Share of episodes by cost (further left is cheaper)")
@@ -296,6 +306,15 @@ def _figure(height: float) -> Figure:
 def _bars(e: stats.Estimate, scale: float) -> npt.NDArray[np.float64]:
     below, above = e.value - e.low, e.high - e.value
     return np.asarray(np.nan_to_num([[max(0.0, below)], [max(0.0, above)]]) / scale, np.float64)
+
+
+def _log_if_wide(ax: Axes, axis: str, values: npt.NDArray[np.float64]) -> None:
+    """A logarithmic axis where values span more than a factor of ten."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if 0 < 10 * low < high:
+        (ax.set_xscale if axis == "x" else ax.set_yscale)("log")
+        target = ax.xaxis if axis == "x" else ax.yaxis
+        target.set_major_formatter("{x:g}")
 
 
 def _what(comparison: Comparison) -> str:

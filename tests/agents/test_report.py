@@ -179,6 +179,18 @@ def test_single_policy_and_no_records_still_draw():
     assert figures.pixels(drawn["profile"]).shape[2] == 3
 
 
+def test_disasters_turn_axes_logarithmic():
+    wide = {"a": 1.0, "b": 1.1, "c": 40.0}
+    drawn = {
+        scale: figures.draw(res, compare(res))
+        for scale, res in (("linear", results()), ("log", results(policies=wide, learned=())))
+    }
+    for scale, figs in drawn.items():
+        assert figs["profile"].axes[0].get_xscale() == scale
+        assert figs["cost_carbon_late"].axes[0].get_yscale() == scale
+        assert figs["paired_difference"].axes[0].get_xscale() == {"log": "symlog"}.get(scale, scale)
+
+
 def test_one_look_per_policy_and_no_two_alike():
     many = {f"rule-{i}": 1.0 + i / 100 for i in range(20)} | {"ppo": 0.9}
     res = results(policies=many, episodes=3)
