@@ -144,7 +144,7 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         a1 = moved(a1, command[1], lag_1, most_1)
         a2 = moved(a2, command[2], lag_2, most_2)
         node = asked if inlet < CUT_OUT_C else 0.0
-        # The aisle's pressure loop follows the servers in seconds: it must see where their fans are going, too.
+        # The aisle's pressure loop follows the servers in seconds: it sees where their fans are going, too.
         target = fan_target(base, p[P.fan_slope], p[P.fan_knee_c], inlet)
         drawn = max(fan, target) * awake * per_supply
         if liquid:

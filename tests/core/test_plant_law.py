@@ -91,12 +91,21 @@ def test_a_plant_that_cannot_cope_throttles_then_trips_and_recovers():
 
 def test_starved_halls_heat_until_they_trip():
     starved = fleet(("b", "c"), load=1.0, dry=20.0)
-    commands = starved.state.plants.command.copy()
-    commands[..., 1] = 0.3
-    starved.hold(commands)
+    column(starved.params, "supply_flow")[:] *= 0.3  # two of three air handlers lost
     starved.run(8)
     assert (starved.state.plants.throttle == 0.0).all()
     assert (starved.state.plants.limit_gap < 0).all()
+
+
+def test_a_jump_in_load_starves_no_aisle():
+    """The aisle's pressure loop follows the servers within a control step, so that B1 stays within limits."""
+    jump = fleet(load=0.4, dry=20.0)
+    total = jump.run(2)
+    for load in (1.0, 0.4, 1.0):
+        jump.state.plants.node_kw[:] = 1000.0 * load
+        total = total + jump.run(4)
+    assert total[..., F.excursion].max() == 0.0
+    assert jump.state.plants.throttle.min() == 1.0
 
 
 def test_no_cooling_at_all_settles_at_the_cut_out():
