@@ -65,9 +65,8 @@ def rules_for(key: str) -> dict[str, dict[str, float]]:
     """Set-points of the shipped cooling rules for an archetype.
 
     Returns:
-        `{"b0": {cold, flow, reject}, "b1": {...}}` in physical units. In b1, `follow` in place of `flow`
-        means that number times server flow over rated supply flow (`Plants.air_need`), and `float_k` that the
-        cold side floats that many K over the dry bulb after the pads, from `cold` to `cold_max`.
+        `{"b0": {cold, flow, reject}, "b1": {...}}` in physical units. `float_k` in b1 means that the cold
+        side floats that many K over the dry bulb after the pads, from `cold` to `cold_max`.
     """
     return {name: {k: float(v) for k, v in rule.items()} for name, rule in archetype(key)["rules"].items()}
 
