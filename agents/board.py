@@ -1,9 +1,8 @@
 """TensorBoard files of an evaluation, written with TensorBoard's own writer: no torch, no TensorFlow.
 
-One sub-run per policy, so that policies share a chart; figures and pages are in the sub-run `report`. Scalars
-`kpi/*` have the paired episode as their step, `timeline/*` the hour of the first episode, and `kpi_iqm/*` hold
-the interquartile mean, which the HParams tab tabulates.
-"""
+One sub-run per policy, so that policies share a chart; figures and pages are in the sub-run `report`. Scalars of
+`kpi`, `kpi_usd` and `kpi_more` have the paired episode as their step, those of `timeline` the hour of the first
+episode; `kpi_iqm` holds the interquartile means, which the HParams tab tabulates.
 
 from __future__ import annotations
 
@@ -52,7 +51,7 @@ def write(
             run.session(name, learned=name in results.learned)
             for row, values in zip(KPIS.rows, results.kpis[results.policies.index(name)].T, strict=True):
                 what = f"{row.doc} [{row.unit}]; step: paired episode"
-                run.scalars(f"kpi/{row.name}", values, what)
+                run.scalars(kpi_tag(row.name), values, what)
             for kpi in HEADLINE:
                 value = float(stats.iqm(results.kpi(kpi, name)))
                 unit = KPIS.rows[KPIS.index(kpi)].unit
@@ -60,6 +59,13 @@ def write(
             if name in results.records:
                 for tag, (values, unit) in hourly(results.records[name]).items():
                     run.scalars(f"timeline/{tag}", values, f"[{unit}]; first episode, step: hour")
+
+
+def kpi_tag(name: str) -> str:
+    """Tag of a key figure: headline figures share the first group, money terms and the rest have theirs."""
+    if name in HEADLINE:
+        return f"kpi/{name}"
+    return f"kpi_usd/{name.removeprefix('usd_')}" if name.startswith("usd_") else f"kpi_more/{name}"
 
 
 def hourly(record: Record) -> dict[str, tuple[npt.NDArray[Any], str]]:

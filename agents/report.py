@@ -124,14 +124,14 @@ def policy_table(comparison: Comparison) -> str:
     """Markdown: interquartile mean, paired difference, improvement (95 % intervals in brackets), verdict."""
     gap = any(x.gap is not None for x in comparison.lines)
     head = [
-        "policy", "cost (IQM)", "plain mean", f"minus {comparison.reference}", "in per cent", "P(cheaper)",
+        "policy", "cost (IQM)", f"minus {comparison.reference}", "in per cent", "P(cheaper)",
         "verdict",
         *(["gap to bound closed"] if gap else []),
     ]  # fmt: skip
     rows = [[*_policy_cells(x), *([_percent(x.gap)] if gap else [])] for x in comparison.lines]
     if comparison.bound is not None:
         b = comparison.bound
-        cells = ["clairvoyant bound", money_interval(b), ""]
+        cells = ["clairvoyant bound", money_interval(b)]
         rows.append([*cells, *[""] * (len(head) - 3)])
     return table(head, rows)
 
@@ -154,7 +154,7 @@ def runs_table(results: Results) -> str:
 
 def _policy_cells(x: Line) -> list[str]:
     name = f"**{x.policy}**" if x.learned else x.policy
-    cells = [name, money_interval(x.cost), money(x.mean)]
+    cells = [name, money_interval(x.cost)]
     if x.diff is None or x.improvement is None:
         return [*cells, "reference", "", "", ""]
     p, i = x.percent, x.improvement
@@ -313,3 +313,6 @@ def _clear(out: Path) -> None:
     for pattern in ("figures/**/*.png", "tensorboard/**/events.out.tfevents.*"):
         for path in sorted(out.glob(pattern)):
             path.unlink()
+    for folder in sorted([*out.glob("tensorboard/*"), *out.glob("figures/*")], reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

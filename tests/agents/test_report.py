@@ -74,7 +74,7 @@ def test_tensorboard_reads_it(written):
     out, res, _ = written
     ppo = events(out / "tensorboard" / "ppo")
     tags = ppo.Tags()["tensors"]
-    assert {f"kpi/{n}" for n in KPIS.names} | {f"kpi_iqm/{n}" for n in HEADLINE} <= set(tags)
+    assert {board.kpi_tag(n) for n in KPIS.names} | {f"kpi_iqm/{n}" for n in HEADLINE} <= set(tags)
     assert {"timeline/bill_kusd", "timeline/grid_mw"} <= set(tags)
     series = ppo.Tensors("kpi/total_usd")
     assert [e.step for e in series] == list(range(20))
@@ -105,6 +105,7 @@ def test_overwrite_replaces_the_report_and_nothing_else(tmp_path):
     left = {p.name for p in tmp_path.rglob("*") if p.is_file() and "tfevents" not in p.name}
     assert "ppo.png" not in left
     assert "scenario.yaml" not in left
+    assert not (tmp_path / "tensorboard" / "ppo").exists()
     assert {"notes.txt", "results.json", "report.md"} <= left
     assert len(list(tmp_path.rglob("*tfevents*"))) == 2
 
