@@ -1,8 +1,9 @@
 """TensorBoard files of an evaluation, written with TensorBoard's own writer: no torch, no TensorFlow.
 
-One sub-run per policy, so that policies share a chart; figures and pages are in the sub-run `report`. Scalars of
-`kpi`, `kpi_usd` and `kpi_more` have the paired episode as their step, those of `timeline` the hour of the first
-episode; `kpi_iqm` holds the interquartile means, which the HParams tab tabulates.
+One sub-run per policy, so that policies share a chart; figures and pages are in the sub-run `report`. Scalars
+of `kpi`, `kpi_usd` and `kpi_more` have the paired episode as their step, those of `timeline` the hour of the
+first episode; `kpi_iqm` holds the interquartile means, which the HParams tab tabulates.
+"""
 
 from __future__ import annotations
 
