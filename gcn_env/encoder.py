@@ -205,8 +205,7 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     overhead = plants.overhead[b, r]
     carbon_usd = money.carbon_usd
     now = signals.now[b, r, PRICE] + signals.now[b, r, CARBON] * carbon_usd
-    day = outlook_mean(b, r, 0.0, 24.0, signals.price_sum)
-    day += outlook_mean(b, r, 0.0, 24.0, signals.carbon_sum) * carbon_usd
+    day = outlook_mean(b, r, 0.0, 24.0, signals.both_sum)
     row[P.price] = squash(now * overhead / 50.0)
     row[P.outlook] = squash(day * 1e3 * overhead / 50.0)
     row[P.overhead] = overhead - 1.0

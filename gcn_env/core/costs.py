@@ -50,7 +50,7 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     kwh = kw * run
     delay = max(wait, move)
     energy = kwh * outlook_mean(b, r, delay, run, signals.price_sum)
-    carbon = kwh * outlook_mean(b, r, delay, run, signals.carbon_sum) * money.carbon_usd
+    carbon = kwh * outlook_mean(b, r, delay, run, signals.carbon_sum)
     grid, peak = plants.grid_kw[b, r], plants.peak_kw[b, r]
     demand = max(0.0, grid + kw - max(peak, grid)) * money.demand_usd[r] if wait == 0.0 else 0.0
     at = jobs.data_at[b, j]
@@ -65,8 +65,7 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     if not lease:
         for lead in LEADS_H:
             if lead > delay:
-                then = kwh * outlook_mean(b, r, float(lead), run, signals.price_sum)
-                then += kwh * outlook_mean(b, r, float(lead), run, signals.carbon_sum) * money.carbon_usd
+                then = kwh * outlook_mean(b, r, float(lead), run, signals.both_sum)
                 then += egress + late_usd(b, j, now + lead + move + run, jobs)
                 if then < best:
                     best, best_h = then, float(lead)

@@ -41,9 +41,10 @@ def _outlook(b, r, column, scale, signals, out):
 
 
 @kernel()
-def look_out(lo, hi, fresh, clock, signals, bank):
+def look_out(lo, hi, fresh, clock, signals, bank, money):
     """Phase: read the bank at `now_h` (prices of the hour, weather between hours) and refresh forecasts each hour."""
     now, values, now_h, years = signals.now, bank.values, clock.now_h, clock.year
+    price_sum, carbon_sum, both_sum = signals.price_sum, signals.carbon_sum, signals.both_sum
     last = values.shape[1] - 1
     for b in range(lo, hi):
         year, t = years[b], now_h[b]
@@ -58,8 +59,10 @@ def look_out(lo, hi, fresh, clock, signals, bank):
         if fresh or f < 1e-9:
             _forecast(b, year, hour, clock, signals, bank)
             for r in range(now.shape[1]):
-                _outlook(b, r, PRICE, 1e-3, signals, signals.price_sum)
-                _outlook(b, r, CARBON, 1e-3, signals, signals.carbon_sum)
+                _outlook(b, r, PRICE, 1e-3, signals, price_sum)
+                _outlook(b, r, CARBON, 1e-3 * money.carbon_usd, signals, carbon_sum)
+                for h in range(OUTLOOK_H + 1):
+                    both_sum[b, r, h] = price_sum[b, r, h] + carbon_sum[b, r, h]
 
 
 @inlined()

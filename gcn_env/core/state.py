@@ -44,7 +44,8 @@ class Signals(NamedTuple):
     ahead: Array  # float64 [B, R, len(LEADS_H), 3]: forecast price, carbon, dry bulb
     noise_at: Array  # int64 [B] offset of this episode into the forecast-noise table
     price_sum: Array  # float64 [B, R, OUTLOOK_H + 1] running sum of the hourly price outlook, USD/kWh h
-    carbon_sum: Array  # float64 [B, R, OUTLOOK_H + 1] the same for carbon, kgCO2e/kWh h
+    carbon_sum: Array  # float64 [B, R, OUTLOOK_H + 1] the same for carbon at the carbon price, USD/kWh h
+    both_sum: Array  # float64 [B, R, OUTLOOK_H + 1] their sum, USD/kWh h
 
 
 class Sources(NamedTuple):
@@ -183,7 +184,7 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
     shapes: dict[type[Any], dict[str, tuple[int, ...]]] = {
         Clock: {"*": b, "rng": (*b, N_STREAMS)},
         Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "noise_at": b,
-                  "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1)},
+                  "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1), "both_sum": (*r, OUTLOOK_H + 1)},
         Sources: {"*": (*b, n_sources), "leased": (*b, n_sources, n_regions)},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
         Pools: {"*": (*b, n_pools)},

@@ -95,7 +95,7 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger)
     advance(lo, hi, dt, clock)
     fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, ledger)
-    look_out(lo, hi, False, clock, signals, bank)
+    look_out(lo, hi, False, clock, signals, bank, money)
     close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done)
 
 
@@ -187,7 +187,7 @@ def reset_one(b, seed, split, years, timing, state, world):
         plants.month[b, r] = month
         plants.peak_kw[b, r] = money.base_peak_kw[r]
     reset_sources(b, split, clock, sources, jobs, work)
-    look_out(b, b + 1, True, clock, signals, bank)
+    look_out(b, b + 1, True, clock, signals, bank, money)
     standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, work, bank, money, ledger)
     for i in range(jobs.n_live[b]):
         j = jobs.live[b, i]
