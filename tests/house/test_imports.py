@@ -34,8 +34,8 @@ def test_the_simulator_is_light(root):
 
 def test_the_core_is_numpy_and_numba(root):
     loaded = loaded_by(root, *[n for n in modules_of(root, "gcn_env") if n.startswith("gcn_env.core")])
-    # Numba itself looks for PyYAML and SciPy.
-    assert not loaded & {*LEARNERS, "matplotlib", "pandas", "gymnasium", "pydantic"}
+    # Numba itself looks for PyYAML and SciPy; the package above registers its ids with Gymnasium.
+    assert not loaded & {*LEARNERS, "matplotlib", "pandas", "pydantic"}
 
 
 def test_no_simulator_module_loads_a_learner(root):

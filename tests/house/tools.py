@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,17 +20,22 @@ def tool(name):
 
 
 def run(command, cwd, timeout_s=600.0, **env):
-    """The finished process, its output and errors as one text. Coverage of the parent is not inherited."""
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    """The finished process, its output and errors as one text; past the time it ends with all its children."""
+    words = [str(part) for part in command]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(
+        words, cwd=cwd, env={**os.environ, **env}, start_new_session=True, **piped
+    ) as process:
+        try:
+            out, _ = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, _ = process.communicate()
+            pytest.fail(f"more than {timeout_s:.0f} s: {' '.join(words)}\n{out[-6000:]}")
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out)
 
 
 def succeeds(command, cwd, timeout_s=600.0, **env):
