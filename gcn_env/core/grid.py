@@ -15,7 +15,7 @@ _MONTH_END_DAY = (31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
 @inlined()
 def month_of(hour, hours_in_year):
     """Month 0..11 of an hour of the year."""
-    day = int(hour // 24) - (1 if hours_in_year > 8760 and hour >= 1440.0 else 0)
+    day = int(hour // 24) - (1 if hours_in_year > 8760 and hour >= 1416.0 else 0)  # 29 February is the 28th again
     month = 0
     for end in _MONTH_END_DAY:
         if day >= end:
