@@ -19,6 +19,7 @@ from gcn_env.ledger import COUNTS, TERMS
 C = COUNTS.ix
 T = TERMS.ix
 _BIG_H = 1e9
+_TINY_H = 1e-9
 
 
 @inlined()
@@ -191,8 +192,9 @@ def arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledg
     modulation = sources.modulation
     for b in range(lo, hi):
         t, weekday = now_h[b], weekdays[year[b]]
+        new_hour = math.floor(t + dt + _TINY_H) != math.floor(t + _TINY_H)  # 5 min are no exact share of an hour
         for s in range(work.kind.shape[0]):
-            if work.sigma[s] > 0.0 and int(math.floor(t + dt)) != int(math.floor(t)):
+            if work.sigma[s] > 0.0 and new_hour:
                 phi = work.phi[s]
                 shock = rng.normal(clock.rng, b, rng.ARRIVALS)
                 modulation[b, s] = phi * modulation[b, s] + work.sigma[s] * math.sqrt(1.0 - phi * phi) * shock
