@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from gcn_env.core.jit import inlined
+from gcn_env.core.jit import inlined, kernel
 
 ARRIVALS, LEASING, FAILURES, EPISODE = 0, 1, 2, 3
 N_STREAMS = 4
@@ -37,6 +37,12 @@ def seed_streams(state, b, seed):
     """Start every stream of environment `b` from a 64-bit `seed`."""
     for k in range(state.shape[1]):
         state[b, k] = mix(mix(np.uint64(seed) + _GAMMA) + np.uint64(k + 1) * _GAMMA)
+
+
+@kernel()
+def next_seed(seed):
+    """Seed of the episode after the one of `seed`; the two lowest bits name the split and stay."""
+    return (mix(seed + EPISODE_STEP) & ~SPLIT_BITS) | (seed & SPLIT_BITS)
 
 
 @inlined()

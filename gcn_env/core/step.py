@@ -209,9 +209,3 @@ def reset_one(b, seed, split, years, timing, state, world):
     ledger.flows_sum[b] = 0.0
     for k in range(ledger.counts.shape[1]):
         ledger.counts_sum[b, k] = ledger.counts[b, k]
-
-
-@kernel()
-def next_seed(seed):
-    """Seed of the episode after the one of `seed`; the two lowest bits name the split and stay."""
-    return (rng.mix(seed + rng.EPISODE_STEP) & ~rng.SPLIT_BITS) | (seed & rng.SPLIT_BITS)
