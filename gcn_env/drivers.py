@@ -1,11 +1,9 @@
-"""Drivers: kernels that step and encode a whole batch, joint or one head at a time, on one core or on all.
+"""Drivers: kernels that step and encode a batch, or a range of it, joint or one head at a time.
 
-Each environment is independent, so serial and parallel drivers, and any block size, give the same bits.
+Each environment is independent, so any split into ranges and any block size give the same bits.
 """
 
 from __future__ import annotations
-
-import numba
 
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import INFERENCE
@@ -39,21 +37,14 @@ def refill(lo, hi, state):
 
 
 @kernel()
-def joint_serial(block, n_envs, split, actions, n_levels, timing, state, world, view, kinds, reward, done):
-    """Step and encode every environment on one core, in blocks small enough for its cache."""
-    for k in range(0, n_envs, block):
-        end = min(k + block, n_envs)
-        step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
-        refill(k, end, state)
-        encode_joint_range(k, end, n_levels, timing, state, world, view, kinds)
+def joint_range(lo, hi, block, split, actions, n_levels, timing, state, world, view, kinds, reward, done):
+    """Step and encode environments [lo, hi), in blocks small enough for a core's cache.
 
-
-@kernel(parallel=True)
-def joint_parallel(block, n_envs, split, actions, n_levels, timing, state, world, view, kinds, reward, done):
-    """As `joint_serial`, on all cores."""
-    for i in numba.prange((n_envs + block - 1) // block):
-        k = i * block
-        end = min(k + block, n_envs)
+    Threads each take a range: the kernel runs without the interpreter's lock. (`numba.prange` does not take groups of
+    groups of arrays, and would compile the step a second time.)
+    """
+    for k in range(lo, hi, block):
+        end = min(k + block, hi)
         step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
         refill(k, end, state)
         encode_joint_range(k, end, n_levels, timing, state, world, view, kinds)

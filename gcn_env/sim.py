@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,8 +13,9 @@ from gcn_env import drivers
 from gcn_env.action import head_sizes
 from gcn_env.core.costs import N_COSTS
 from gcn_env.core.params import SPLITS
+from gcn_env.core.rng import next_seed
 from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into
-from gcn_env.core.step import next_seed, reset_one
+from gcn_env.core.step import reset_one
 from gcn_env.encoder import View
 from gcn_env.errors import UserError, nearest
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
@@ -59,7 +62,7 @@ class Sim:
             split: which years and trace windows episodes come from.
             view: `joint` (all heads at once) or `sequential` (one head a call, time standing still in between).
             autoreset: start the next episode in the step that ends one.
-            threads: 1 for the serial driver; more for the parallel one (joint view).
+            threads: how many ranges of the batch are stepped at the same time (joint view).
 
         Raises:
             UserError: for an unknown split or view, or a batch below 1.
@@ -72,6 +75,8 @@ class Sim:
             raise UserError(f"n_envs = {n_envs}: a batch needs at least one environment")
         self.world, self.n_envs, self.split, self.view = world, int(n_envs), split, view
         self.autoreset, self.threads = autoreset, threads
+        self._parts = max(1, min(int(threads), self.n_envs)) if view == "joint" else 1
+        self._pool = ThreadPoolExecutor(self._parts) if self._parts > 1 else None
         d, q, p, r = world.scenario.decisions, world.n_slots, world.n_pools, world.n_regions
         self.head_sizes = head_sizes(q, p, r, world.n_levels)
         self.state = allocate(n_envs, d.job_places, q, p, r, len(world.source_names))
@@ -123,6 +128,7 @@ class Sim:
         self.done[:] = False
         self.closed[:] = True
         self.reward[:] = 0.0
+        self.state.clock.illegal[:] = 0
         return self.obs
 
     def step(self, actions: npt.ArrayLike) -> None:
@@ -142,11 +148,12 @@ class Sim:
         acts = np.ascontiguousarray(given, np.int64)
         w = self.world
         if self.view == "joint":
-            drive = drivers.joint_parallel if self.threads > 1 else drivers.joint_serial
-            drive(
-                BLOCK, self.n_envs, self._split, acts, w.n_levels, w.timing, self.state, w.params,
-                self._view, w.plant_kind, self.reward, self.done,
-            )  # fmt: skip
+            ends = [self.n_envs * k // self._parts for k in range(self._parts + 1)]
+            ranges = list(zip(ends[:-1], ends[1:], strict=True))
+            if self._pool is None:
+                self._step_range(acts, ranges[0])
+            else:
+                list(self._pool.map(partial(self._step_range, acts), ranges))
         else:
             drivers.sequential_serial(
                 self.n_envs, self._split, acts, w.n_levels, self._cursor, self._choices, self.closed, w.timing,
@@ -154,6 +161,13 @@ class Sim:
             )  # fmt: skip
         if self.done.any():
             self._finish(np.flatnonzero(self.done))
+
+    def _step_range(self, acts: Array, part: tuple[int, int]) -> None:
+        w = self.world
+        drivers.joint_range(
+            *part, BLOCK, self._split, acts, w.n_levels, w.timing, self.state, w.params,
+            self._view, w.plant_kind, self.reward, self.done,
+        )  # fmt: skip
 
     def _finish(self, ended: npt.NDArray[np.intp]) -> None:
         ledger = self.state.ledger
@@ -173,6 +187,8 @@ class Sim:
     def begin_next(self, b: int = 0) -> None:
         """Start the next episode of environment `b`: what an automatic reset would have started."""
         self._begin(b, next_seed(self.state.clock.seed[b]))
+        self.reward[b], self.done[b], self.closed[b] = 0.0, False, True
+        self.state.clock.illegal[b] = 0
 
     def _begin(self, b: int, seed: Any) -> None:
         w = self.world

@@ -44,9 +44,9 @@ def _cache_dir() -> str:
 CACHE_DIR = _cache_dir()
 
 
-def kernel(parallel: bool = False) -> Callable[[F], F]:
+def kernel() -> Callable[[F], F]:
     """`numba.njit` with this package's cache, without fastmath, errors as in NumPy (no zero-division checks)."""
-    return _jitted(parallel=parallel)
+    return _jitted()
 
 
 def inlined() -> Callable[[F], F]:
@@ -63,7 +63,7 @@ def _jitted(**options: bool) -> Callable[[F], F]:
         before = config.CACHE_DIR
         config.CACHE_DIR = CACHE_DIR
         try:
-            jitted: F = numba.njit(cache=True, error_model="numpy", _nrt=False, **options)(func)
+            jitted: F = numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=False, **options)(func)
         finally:
             config.CACHE_DIR = before
         return jitted
