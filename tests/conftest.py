@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -52,7 +53,8 @@ def compiled_step():
     with FileLock(Path(CACHE_DIR) / "warm.lock"):
         for view in ("joint", "sequential"):
             sim = Sim(gcn_env.load_world(str(SMOKE)), 1, view=view)
-            sim.reset([0])
+            sim.reset(np.zeros(1, np.uint64))
+            sim.step(np.zeros((1, len(sim.head_sizes)) if view == "joint" else 1, np.int64))
 
 
 @pytest.fixture(autouse=True)

@@ -1,27 +1,43 @@
 """Kernels as plain Python: coverage looks into them, and floating-point warnings are errors there."""
 
+import json
 import sys
 
+import numpy as np
 import pytest
 
-from tests.house.tools import run
+from tests.house.drive import STEPS, drive
+from tests.house.tools import run, succeeds
 
 NO_TESTS = 5  # pytest's exit status where a selection is empty
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("folder", "marks"),
-    [("core", "not compiled and not slow"), ("env", "smoke"), ("agents", "smoke")],
-)
-def test_kernels_run_as_plain_python(request, root, folder, marks):
-    """Repeats a selection with NUMBA_DISABLE_JIT=1; pytest-cov combines its coverage file at the end."""
-    selection = root / "tests" / folder
-    if not list(selection.glob("**/test_*.py")):
-        pytest.skip(f"no tests in {selection.name} yet")
+@pytest.fixture(scope="module")
+def python(request):
+    """A Python that counts lines into a coverage file of its own where this run counts any; pytest-cov adds it."""
     option = request.config.getoption
-    measured = option("cov_source", None) and not option("no_cov", False)
-    counted = ["-m", "coverage", "run", "--parallel-mode"] if measured else []
-    command = [sys.executable, *counted, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-m", marks]
-    done = run([*command, selection], root, timeout_s=900, NUMBA_DISABLE_JIT="1")
+    counts = option("cov_source", None) and not option("no_cov", False)
+    return [sys.executable, *(["-m", "coverage", "run", "--parallel-mode"] if counts else [])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("folder", "marks"), [("core", "not compiled and not slow"), ("env", "smoke")])
+def test_tests_pass_without_compiling(python, root, folder, marks):
+    """A selection once more with NUMBA_DISABLE_JIT=1."""
+    command = [*python, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-m", marks]
+    done = run([*command, root / "tests" / folder], root, NUMBA_DISABLE_JIT="1")
     assert done.returncode in (0, NO_TESTS), done.stdout[-6000:]
+
+
+@pytest.mark.slow
+def test_machine_code_books_what_plain_python_books(python, root, compiled_step):
+    """Both views through the smallest world; the libraries' last bits may differ, so not bit for bit."""
+    wraps = "ignore:overflow encountered in scalar:RuntimeWarning:gcn_env.core.rng"  # 64 bits, as meant
+    command = [python[0], "-W", "error", "-W", wraps, *python[1:], "-m", "tests.house.drive"]
+    plain = json.loads(succeeds(command, root, PYTHONPATH=str(root), NUMBA_DISABLE_JIT="1").splitlines()[-1])
+    for view in STEPS:
+        compiled = drive(view)
+        for name, booked in compiled.items():
+            np.testing.assert_allclose(
+                booked, plain[view][name], rtol=1e-9, atol=1e-9, err_msg=f"{view} {name}"
+            )

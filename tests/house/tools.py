@@ -20,7 +20,7 @@ def tool(name):
 
 
 def run(command, cwd, timeout_s=600.0, **env):
-    """The finished process, its output and errors as one text; past the time it ends with all its children."""
+    """The finished process, its output and errors as one text; past its time its children end too."""
     words = [str(part) for part in command]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(
