@@ -182,6 +182,23 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
             clip_row(row, PAIRS_LOW, PAIRS_HIGH)
 
 
+@kernel()
+def encode_hardware(rows, fleet):
+    """Columns of every pool [B, P, len(POOLS)] that never change: written once, kept by every later encoding."""
+    for b in range(rows.shape[0]):
+        for p in range(fleet.region.shape[0]):
+            row, devices = rows[b, p], fleet.devices[p]
+            row[P.devices] = math.log2(devices) / 8.0
+            row[P.idle] = squash(fleet.idle_kw[p])
+            row[P.peak] = squash(fleet.peak_kw[p])
+            row[P.training] = squash(fleet.speed[TRAINING, p])
+            row[P.batch] = squash(fleet.speed[BATCH, p])
+            row[P.inference] = squash(fleet.speed[INFERENCE, p])
+            row[P.hpc] = squash(fleet.speed[HPC, p])
+            row[P.memory] = fleet.memory[p] / 80.0
+            row[P.trust] = fleet.trust[p] / 2.0
+
+
 @inlined()
 def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     """Columns of one pool."""
@@ -193,15 +210,6 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     row[P.claimed] = claimed / devices
     row[P.queued] = squash(pools.queued[b, p] / devices) / 4.0
     row[P.running] = squash(pools.running[b, p] / devices) / 4.0
-    row[P.devices] = math.log2(devices) / 8.0
-    row[P.idle] = squash(fleet.idle_kw[p])
-    row[P.peak] = squash(fleet.peak_kw[p])
-    row[P.training] = squash(fleet.speed[TRAINING, p])
-    row[P.batch] = squash(fleet.speed[BATCH, p])
-    row[P.inference] = squash(fleet.speed[INFERENCE, p])
-    row[P.hpc] = squash(fleet.speed[HPC, p])
-    row[P.memory] = fleet.memory[p] / 80.0
-    row[P.trust] = fleet.trust[p] / 2.0
     overhead = plants.overhead[b, r]
     carbon_usd = money.carbon_usd
     now = signals.now[b, r, PRICE] + signals.now[b, r, CARBON] * carbon_usd

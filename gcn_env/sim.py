@@ -16,7 +16,7 @@ from gcn_env.core.params import SPLITS
 from gcn_env.core.rng import next_seed
 from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into
 from gcn_env.core.step import reset_one
-from gcn_env.encoder import View
+from gcn_env.encoder import View, encode_hardware
 from gcn_env.errors import UserError, nearest
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.observation import GLOBALS, HEADS, JOBS, PAIRS, POOLS, REGIONS
@@ -92,6 +92,7 @@ class Sim:
             zeros(len(GLOBALS)), zeros(n_mask), np.zeros((b, N_COSTS)), np.zeros((b, p, 2)),
         )  # fmt: skip
         self.obs: Obs = {k: getattr(self._view, k) for k in ("jobs", "pools", "regions", "pairs", "globals", "mask")}
+        encode_hardware(self._view.pools, world.params.fleet)
         self._head = zeros(len(HEADS))
         if not joint:
             self.obs["head"] = self._head

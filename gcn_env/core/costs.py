@@ -5,7 +5,7 @@ from __future__ import annotations
 from gcn_env.core.jit import inlined
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.placement import devices_needed, transfer_h
-from gcn_env.core.signals import outlook_mean
+from gcn_env.core.signals import outlook_ahead, outlook_mean
 from gcn_env.core.state import LEADS_H
 
 HELD, RUN_H, WAIT_H, MOVE_H, ENERGY, ENERGY_USD, CARBON_USD, DEMAND_USD, EGRESS_USD, LATE_USD, SLO_USD, TOTAL, BEST, BEST_H = range(14)
@@ -65,7 +65,7 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     if not lease:
         for lead in LEADS_H:
             if lead > delay:
-                then = kwh * outlook_mean(b, r, float(lead), run, signals.both_sum)
+                then = kwh * outlook_ahead(b, r, lead, run, signals.both_sum)
                 then += egress + late_usd(b, j, now + lead + move + run, jobs)
                 if then < best:
                     best, best_h = then, float(lead)

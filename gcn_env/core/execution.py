@@ -19,66 +19,71 @@ NEVER = 1e9
 
 
 @inlined()
-def before(b, i, j, jobs):
-    """Whether job `i` stands before job `j` in a pool's queue."""
-    a, c = jobs.kind[b, i] == INFERENCE, jobs.kind[b, j] == INFERENCE
-    if a != c:
-        return a
-    if jobs.ready[b, i] != jobs.ready[b, j]:
-        return jobs.ready[b, i] < jobs.ready[b, j]
-    return jobs.order[b, i] < jobs.order[b, j]
+def enqueue(b, j, jobs, pools):
+    """Put job `j` at the end of its pool's queue; inference stands before everything else."""
+    p, behind = jobs.pool[b, j], jobs.behind
+    previous = pools.last[b, p]
+    if jobs.kind[b, j] == INFERENCE:
+        previous, k = -1, pools.first[b, p]
+        while k >= 0 and jobs.kind[b, k] == INFERENCE:
+            previous, k = k, behind[b, k]
+    if previous < 0:
+        behind[b, j] = pools.first[b, p]
+        pools.first[b, p] = j
+    else:
+        behind[b, j] = behind[b, previous]
+        behind[b, previous] = j
+    if behind[b, j] < 0:
+        pools.last[b, p] = j
+    jobs.status[b, j] = QUEUED
+    pools.waiting[b, p] += 1
+
+
+@inlined()
+def unlink(b, j, previous, jobs, pools):
+    """Take job `j`, which stands behind job `previous` (-1: first), out of its pool's queue."""
+    p, behind = jobs.pool[b, j], jobs.behind
+    if previous < 0:
+        pools.first[b, p] = behind[b, j]
+    else:
+        behind[b, previous] = behind[b, j]
+    if pools.last[b, p] == j:
+        pools.last[b, p] = previous
+    pools.waiting[b, p] -= 1
 
 
 @inlined()
 def start(b, j, now, rate, jobs, pools):
     """Start job `j`, which does `rate` reference hours of work per hour."""
-    p = jobs.pool[b, j]
-    if jobs.status[b, j] == QUEUED:
-        pools.waiting[b, p] -= 1
     jobs.status[b, j] = RUNNING
     jobs.ready[b, j] = now
     jobs.finish[b, j] = now + jobs.work[b, j] / rate if rate > 0.0 else NEVER
-    pools.busy[b, p] += jobs.held[b, j]
-
-
-@inlined()
-def line_up(b, p, jobs):
-    """Write the waiting jobs of pool `p` to `jobs.queue` in their order; returns (how many, fewest devices asked for)."""
-    live, status, pool, queue = jobs.live, jobs.status, jobs.pool, jobs.queue
-    n, least = 0, 1 << 30
-    for i in range(jobs.n_live[b]):
-        j = live[b, i]
-        if status[b, j] == QUEUED and pool[b, j] == p:
-            k = n
-            while k > 0 and before(b, j, queue[b, k - 1], jobs):
-                queue[b, k] = queue[b, k - 1]
-                k -= 1
-            queue[b, k] = j
-            least = min(least, jobs.held[b, j])
-            n += 1
-    return n, least
+    pools.busy[b, jobs.pool[b, j]] += jobs.held[b, j]
 
 
 @inlined()
 def reservation(b, p, need, free, jobs):
     """(shadow time, spare devices) at which `need` devices will be free: EASY's reservation for the queue's head."""
-    live, status, pool, finish, held = jobs.live, jobs.status, jobs.pool, jobs.finish, jobs.held
-    last, last_order = -NEVER, -1
-    while True:
-        nearest, pick = NEVER, -1
-        for i in range(jobs.n_live[b]):
-            j = live[b, i]
-            if status[b, j] == RUNNING and pool[b, j] == p:
-                f = finish[b, j]
-                later = f > last or (f == last and j > last_order)
-                if later and (f < nearest or (f == nearest and j < pick)):
-                    nearest, pick = f, j
-        if pick < 0:
-            return NEVER, 0
-        last, last_order = nearest, pick
+    live, status, pool, finish, held, found = jobs.live, jobs.status, jobs.pool, jobs.finish, jobs.held, jobs.queue
+    n = 0
+    for i in range(jobs.n_live[b]):
+        j = live[b, i]
+        if status[b, j] == RUNNING and pool[b, j] == p:
+            found[b, n] = j
+            n += 1
+    while n > 0:
+        k = 0
+        for i in range(1, n):
+            f, g = finish[b, found[b, i]], finish[b, found[b, k]]
+            if f < g or (f == g and found[b, i] < found[b, k]):
+                k = i
+        pick = found[b, k]
+        n -= 1
+        found[b, k] = found[b, n]
         free += held[b, pick]
         if free >= need:
-            return nearest, free - need
+            return finish[b, pick], free - need
+    return NEVER, 0
 
 
 @inlined()
@@ -92,46 +97,47 @@ def note_event(b, j, n, until, jobs):
 
 @inlined()
 def start_what_fits(b, p, now, until, n, rate, jobs, pools):
-    """Local scheduler of pool `p` at hour `now`; `rate` is its throttle factor. Returns the number of events."""
+    """Local scheduler of pool `p` at hour `now`; `rate` is its throttle factor. Returns the number of events.
+
+    First come, first served; once a job does not fit, those behind it start only if they cannot delay it (EASY).
+    """
+    held, behind = jobs.held, jobs.behind
     free = pools.healthy[b, p] - pools.busy[b, p]
-    if free <= 0 or pools.waiting[b, p] == 0:
-        return n
-    waiting, least = line_up(b, p, jobs)
-    if least > free:
-        return n
-    queue, held = jobs.queue, jobs.held
-    k = 0
-    while k < waiting and held[b, queue[b, k]] <= free:  # first come, first served
-        j = queue[b, k]
-        start(b, j, now, rate * jobs.speed[b, j], jobs, pools)
-        n = note_event(b, j, n, until, jobs)
-        free -= held[b, j]
-        k += 1
-    if k + 1 >= waiting or free <= 0:
-        return n
-    shadow, spare = reservation(b, p, held[b, queue[b, k]], free, jobs)
-    for i in range(k + 1, waiting):  # backfill: what cannot delay the head's reservation
-        j = queue[b, i]
-        if held[b, j] <= free:
+    blocked, shadow, spare = -1, -1.0, 0
+    previous, j = -1, pools.first[b, p]
+    while j >= 0 and free > 0:
+        following = behind[b, j]
+        goes = held[b, j] <= free
+        if goes:
             speed = rate * jobs.speed[b, j]
-            ends = now + jobs.work[b, j] / speed if speed > 0.0 else NEVER
-            if ends <= shadow or held[b, j] <= spare:
+            if blocked >= 0:
+                if shadow < 0.0:
+                    shadow, spare = reservation(b, p, held[b, blocked], free, jobs)
+                ends = now + jobs.work[b, j] / speed if speed > 0.0 else NEVER
+                goes = ends <= shadow or held[b, j] <= spare
+                if goes and ends > shadow:
+                    spare -= held[b, j]
+            if goes:
+                unlink(b, j, previous, jobs, pools)
                 start(b, j, now, speed, jobs, pools)
                 n = note_event(b, j, n, until, jobs)
                 free -= held[b, j]
-                if ends > shadow:
-                    spare -= held[b, j]
+        elif blocked < 0:
+            blocked = j
+        if not goes:
+            previous = j
+        j = following
     return n
 
 
 @inlined()
-def book_work(b, j, since, to, rate, jobs, pools, fleet, ledger):
-    """Book the run of job `j` from `since` to `to` at `rate` reference hours per hour."""
-    p, held, hours = jobs.pool[b, j], jobs.held[b, j], to - since
-    pools.busy_h[b, p] += held * hours
-    pools.load_h[b, p] += held * hours * fleet.load[jobs.kind[b, j], p]
-    ledger.flows[b, fleet.region[p], F.busy] += held * hours
-    ledger.counts[b, C.work] += jobs.gang[b, j] * hours * rate
+def book_run(b, j, since, to, rate, jobs, pools, fleet):
+    """Book device-hours of job `j` from `since` to `to`; returns reference device-hours of work done at `rate`."""
+    p, hours = jobs.pool[b, j], to - since
+    device_h = jobs.held[b, j] * hours
+    pools.busy_h[b, p] += device_h
+    pools.load_h[b, p] += device_h * fleet.load[jobs.kind[b, j], p]
+    return jobs.gang[b, j] * hours * rate
 
 
 @inlined()
@@ -146,7 +152,10 @@ def kill(b, j, jobs, pools, fleet, ledger):
         ledger.counts[b, C.lost_work] += lost * jobs.gang[b, j]
         ledger.terms[b, T.restart] += lost * jobs.gang[b, j] * fleet.device_usd[p]
     elif jobs.status[b, j] == QUEUED:
-        pools.waiting[b, p] -= 1
+        previous, k = -1, pools.first[b, p]
+        while k != j:
+            previous, k = k, jobs.behind[b, k]
+        unlink(b, j, previous, jobs, pools)
     jobs.unsaved[b, j] = 0.0
     jobs.status[b, j] = PENDING
     jobs.pool[b, j] = -1
@@ -177,43 +186,37 @@ def _complete(b, j, jobs, sources, pools, ledger):
 
 
 @inlined()
-def book_waiting(b, j, now, until, jobs, ledger):
-    """Lateness and waiting of job `j` over the step, up to `until` (its end, or the end of the step)."""
+def book_waiting(b, j, now, until, started, jobs, fleet, geo, ledger):
+    """What the hours from `now` to `until` cost job `j`; those before `started` are waited.
+
+    Hours past the deadline cost the job's value of time. A lease is out of objective while it waits, and while round
+    trip plus service time exceed its objective; hours served too far cost their share of the overshoot, at most all.
+    """
     counts, terms = ledger.counts, ledger.terms
     since = max(now, jobs.arrival[b, j])
-    if jobs.kind[b, j] == INFERENCE:
-        return
-    late = until - max(since, jobs.deadline[b, j])
-    if late > 0.0:
-        counts[b, C.late_hours] += late
-        terms[b, T.late] += late * jobs.value[b, j]
-
-
-@inlined()
-def book_service(b, j, now, until, started, jobs, fleet, geo, ledger):
-    """Waiting of any job, and the latency objective of a lease, from `now` to `until`.
-
-    Hours before `started` are waited. A lease is out of objective while it waits, and while round trip plus service
-    time exceed its objective; hours served too far cost their share of the overshoot, at most the full credit.
-    """
-    counts = ledger.counts
-    since = max(now, jobs.arrival[b, j])
-    waited = max(0.0, min(until, started) - since)
-    counts[b, C.wait] += waited
+    waited = min(until, started) - since
+    if waited > 0.0:
+        counts[b, C.wait] += waited
+    else:
+        waited = 0.0
     if jobs.kind[b, j] != INFERENCE:
+        late = until - max(since, jobs.deadline[b, j])
+        if late > 0.0:
+            counts[b, C.late_hours] += late
+            terms[b, T.late] += late * jobs.value[b, j]
         return
     served = max(0.0, until - max(since, started))
     counts[b, C.lease] += waited + served
-    missed = waited
-    paid = waited
+    missed, paid = waited, waited
     if served > 0.0:
         p = jobs.pool[b, j]
         over = (geo.rtt_ms[jobs.origin[b, j], fleet.region[p]] + fleet.service_ms[p]) / jobs.slo[b, j] - 1.0
         if over > 0.0:
             missed += served
             paid += served * min(1.0, over)
-    counts[b, C.slo_miss] += missed
-    ledger.terms[b, T.slo] += paid * jobs.value[b, j]
+    if missed > 0.0:
+        counts[b, C.slo_miss] += missed
+        terms[b, T.slo] += paid * jobs.value[b, j]
 
 
 @kernel()
@@ -256,18 +259,17 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
             p = jobs.pool[b, j]
             rate = throttle[b, region[p]]
             if status[b, j] == TRANSIT:
-                status[b, j] = QUEUED
-                pools.waiting[b, p] += 1
-                if pools.waiting[b, p] == 1 and jobs.held[b, j] <= pools.healthy[b, p] - pools.busy[b, p]:
+                if pools.waiting[b, p] == 0 and jobs.held[b, j] <= pools.healthy[b, p] - pools.busy[b, p]:
                     start(b, j, when, rate * jobs.speed[b, j], jobs, pools)
                     n = note_event(b, j, n, t1, jobs)
                 else:
+                    enqueue(b, j, jobs, pools)
                     n = start_what_fits(b, p, when, t1, n, rate, jobs, pools)
             else:
                 since = max(t0, ready[b, j])
-                book_work(b, j, since, when, rate * jobs.speed[b, j], jobs, pools, fleet, ledger)
-                book_waiting(b, j, t0, when, jobs, ledger)
-                book_service(b, j, t0, when, ready[b, j], jobs, fleet, geo, ledger)
+                done = book_run(b, j, since, when, rate * jobs.speed[b, j], jobs, pools, fleet)
+                ledger.counts[b, C.work] += done
+                book_waiting(b, j, t0, when, ready[b, j], jobs, fleet, geo, ledger)
                 _complete(b, j, jobs, sources, pools, ledger)
                 if pools.waiting[b, p] > 0:
                     n = start_what_fits(b, p, when, t1, n, rate, jobs, pools)
@@ -277,28 +279,32 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
 @inlined()
 def _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger):
     """Progress of what still runs, waiting of what does not, and the devices' outlook per pool."""
-    live, status, work, unsaved = jobs.live, jobs.status, jobs.work, jobs.unsaved
-    for p in range(fleet.region.shape[0]):
-        pools.queued[b, p] = 0.0
-        pools.running[b, p] = 0.0
+    live, status, pool, work, unsaved = jobs.live[b], jobs.status[b], jobs.pool[b], jobs.work[b], jobs.unsaved[b]
+    speed, ready, interval, held = jobs.speed[b], jobs.ready[b], jobs.checkpoint[b], jobs.held[b]
+    queued, running, throttle, region = pools.queued[b], pools.running[b], plants.throttle[b], fleet.region
+    for p in range(region.shape[0]):
+        queued[p] = 0.0
+        running[p] = 0.0
+    work_done = 0.0
     for i in range(jobs.n_live[b]):
-        j = live[b, i]
+        j = live[i]
         started = t1
-        if status[b, j] == RUNNING:
-            p = jobs.pool[b, j]
-            rate = jobs.speed[b, j] * plants.throttle[b, fleet.region[p]]
-            started = jobs.ready[b, j]
+        if status[j] == RUNNING:
+            p = pool[j]
+            rate = speed[j] * throttle[region[p]]
+            started = ready[j]
             since = max(t0, started)
-            done = min((t1 - since) * rate, work[b, j])
-            work[b, j] -= done
-            unsaved[b, j] += done
-            interval = jobs.checkpoint[b, j]
-            if interval > 0.0 and unsaved[b, j] >= interval:
-                unsaved[b, j] -= interval * int(unsaved[b, j] / interval)
-            book_work(b, j, since, t1, rate, jobs, pools, fleet, ledger)
-            pools.running[b, p] += jobs.held[b, j] * work[b, j] / jobs.speed[b, j]
-        elif status[b, j] != PENDING:
-            p = jobs.pool[b, j]
-            pools.queued[b, p] += jobs.held[b, j] * work[b, j] / jobs.speed[b, j]
-        book_waiting(b, j, t0, t1, jobs, ledger)
-        book_service(b, j, t0, t1, started, jobs, fleet, geo, ledger)
+            done = min((t1 - since) * rate, work[j])
+            work[j] -= done
+            unsaved[j] += done
+            if unsaved[j] >= interval[j] > 0.0:
+                unsaved[j] -= interval[j] * int(unsaved[j] / interval[j])
+            work_done += book_run(b, j, since, t1, rate, jobs, pools, fleet)
+            running[p] += held[j] * work[j] / speed[j]
+        elif status[j] != PENDING:
+            p = pool[j]
+            queued[p] += held[j] * work[j] / speed[j]
+        book_waiting(b, j, t0, t1, started, jobs, fleet, geo, ledger)
+    ledger.counts[b, C.work] += work_done
+    for p in range(region.shape[0]):
+        ledger.flows[b, region[p], F.busy] += pools.busy_h[b, p]

@@ -66,6 +66,15 @@ def look_out(lo, hi, fresh, clock, signals, bank, money):
 
 
 @inlined()
+def outlook_ahead(b, r, start, hours, sums):
+    """As `outlook_mean`, from a whole hour below the outlook's end."""
+    e = min(start + max(hours, 0.25), float(OUTLOOK_H))
+    k = min(int(e), OUTLOOK_H - 1)
+    high = sums[b, r, k] + (e - k) * (sums[b, r, k + 1] - sums[b, r, k])
+    return (high - sums[b, r, start]) / (e - start)
+
+
+@inlined()
 def outlook_mean(b, r, start_h, hours, sums):
     """Mean of an outlook over [start_h, start_h + hours], cut at its end."""
     a = min(start_h, OUTLOOK_H - 1.0)

@@ -90,7 +90,8 @@ class Jobs(NamedTuple):
     order: Array  # int64 [B, J] number of arrival in the episode (first come, first served)
     shown: Array  # int64 [B, J] control step in which it last had a slot, -1 never
     urgency: Array  # float64 [B, J] rank among pending jobs, lowest first; decides who gets a slot
-    queue: Array  # int32 [B, J] scratch of a local scheduler: one pool's waiting jobs in order
+    behind: Array  # int32 [B, J] next job in the same pool's queue, -1 none (QUEUED)
+    queue: Array  # int32 [B, J] scratch of a local scheduler: one pool's running jobs
     event: Array  # int32 [B, J] scratch of one step: places whose data arrives or whose work ends in it
 
 
@@ -101,6 +102,8 @@ class Pools(NamedTuple):
     busy: Array  # int32 [B, P] devices held by running jobs
     claimed: Array  # int32 [B, P] devices claimed by choices of this step not yet carried out (sequential view)
     waiting: Array  # int32 [B, P] jobs in the pool's own queue
+    first: Array  # int32 [B, P] head of that queue, -1 none
+    last: Array  # int32 [B, P] its end, -1 none
     awake: Array  # float64 [B, P] devices not asleep
     queued: Array  # float64 [B, P] device-hours waiting or on their way, at the pool's speed
     running: Array  # float64 [B, P] device-hours left of running jobs, at the pool's speed
@@ -165,7 +168,7 @@ _TYPES: dict[str, Any] = {
     "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "live": np.int32, "n_live": np.int64,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
-    "order": np.int64, "shown": np.int64, "compressor": np.int8, "event": np.int32, "queue": np.int32, "waiting": np.int32, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
+    "order": np.int64, "shown": np.int64, "compressor": np.int8, "event": np.int32, "queue": np.int32, "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
 }  # fmt: skip
 
 

@@ -180,6 +180,7 @@ def reset_one(b, seed, split, years, timing, state, world):
     for p in range(fleet.region.shape[0]):
         pools.healthy[b, p] = fleet.devices[p]
         pools.busy[b, p], pools.claimed[b, p], pools.waiting[b, p] = 0, 0, 0
+        pools.first[b, p], pools.last[b, p] = -1, -1
         pools.queued[b, p], pools.running[b, p] = 0.0, 0.0
         pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
     for r in range(geo.design_kw.shape[0]):
