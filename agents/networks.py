@@ -36,6 +36,36 @@ class Joint(NamedTuple):
     value: Tensor  # [N]
 
 
+def lots(jobs: Tensor) -> Tensor:
+    """A number in [0, 1) for each row of job columns `[M, Fj]`, the same whenever the row is the same.
+
+    It stands in for a die where choices must be repeatable: a policy that waits with a probability of 0.6
+    sends a job after a step or two, while its likeliest choice would wait for ever. Slack and waiting time
+    change from step to step, so a job draws a new lot at each.
+    """
+    # Roots of numbers without square factors are independent over the rationals; the rest is the usual sine
+    # hash.
+    weights = torch.arange(2, jobs.shape[1] + 2, device=jobs.device, dtype=torch.float64).sqrt()
+    return torch.frac(((jobs.double() * weights).sum(1) + 1.0).sin().abs() * 43758.5453).to(jobs.dtype)
+
+
+def decide(joint: Joint, jobs: Tensor) -> Tensor:
+    """Repeatable choices int64 `[N, Q + 3R]`: wait by lot, else the best pool; the likeliest set-points.
+
+    Args:
+        joint: what the network says.
+        jobs: columns `[N, Q, Fj]` that it was asked about.
+    """
+    n, q = jobs.shape[:2]
+    chances = torch.log_softmax(joint.placement, 1)
+    lot = lots(jobs.flatten(0, 1).index_select(0, joint.rows))
+    best = joint.placement[:, 1:].argmax(1) + 1
+    some = joint.placement[:, 1:].amax(1) > LEGAL  # rows without a choice are here in dense form
+    chosen = torch.where(some & (lot >= chances[:, 0].exp()), best, torch.zeros_like(best))
+    place = torch.zeros(n * q, dtype=torch.int64, device=jobs.device).index_copy(0, joint.rows, chosen)
+    return torch.cat([place.view(n, q), joint.cooling.argmax(2)], 1)
+
+
 class Columns(nn.Module):
     """A linear layer on observed columns, standardised by statistics that are set once and then stay.
 

@@ -97,7 +97,7 @@ class Recipe(Strict):
     seed: int = Field(0, ge=0, lt=1 << 31)
     timesteps: int = Field(500_000, ge=1)
     envs: int = Field(64, ge=1)
-    threads: int = Field(2, ge=1, description="of torch")
+    threads: int = Field(1, ge=1, description="of torch; the networks are too small to gain from a second")
     stagger: bool = True
     network: Network = Network()
     ppo: Ppo = Ppo()

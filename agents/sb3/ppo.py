@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, Sche
 from torch import Tensor
 from torch.nn import functional
 
-from agents.networks import LEGAL, EntityNetwork, Joint
+from agents.networks import LEGAL, EntityNetwork, Joint, decide
 from agents.sb3.predict import AnySize
 
 Array = npt.NDArray[Any]
@@ -32,39 +32,37 @@ class Heads:
     """
 
     def __init__(self, joint: Joint, n_slots: int) -> None:
-        self._joint, self._n, self._q = joint, joint.cooling.shape[0], n_slots
+        self.joint, self._n, self._q = joint, joint.cooling.shape[0], n_slots
         self.placement = functional.log_softmax(joint.placement, 1)  # [M, P+1]
         self.cooling = functional.log_softmax(joint.cooling, 2)  # [N, 3R, L]
 
-    def _choose(self, logits: Tensor, deterministic: bool) -> Tensor:
-        if deterministic:
-            return logits.argmax(-1)
+    def _choose(self, logits: Tensor) -> Tensor:
         # Gumbel-max: the argmax of logits plus Gumbel noise is a sample (one pass for all heads).
         noise = -torch.log(
             (-torch.log(torch.rand_like(logits).clamp(min=UNIFORM_FLOOR))).clamp(min=UNIFORM_FLOOR)
         )
         return (logits + noise).argmax(-1)
 
-    def actions(self, deterministic: bool) -> Tensor:
-        """Choices int64 `[N, Q + 3R]`: sampled, or the likeliest of each head."""
+    def actions(self) -> Tensor:
+        """Sampled choices int64 `[N, Q + 3R]`."""
         place = self.placement.new_zeros(self._n * self._q, dtype=torch.int64)
-        place = place.index_copy(0, self._joint.rows, self._choose(self._joint.placement, deterministic))
-        cool = self._choose(self._joint.cooling, deterministic)
+        place = place.index_copy(0, self.joint.rows, self._choose(self.joint.placement))
+        cool = self._choose(self.joint.cooling)
         return torch.cat([place.view(self._n, self._q), cool], 1)
 
     def _split(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        place = actions[:, : self._q].flatten().index_select(0, self._joint.rows)
+        place = actions[:, : self._q].flatten().index_select(0, self.joint.rows)
         return place.unsqueeze(1), actions[:, self._q :].unsqueeze(2)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log-likelihood `[N]` of choices int64 `[N, Q + 3R]`."""
         place, cool = self._split(actions)
         cooled = self.cooling.gather(2, cool).squeeze(2).sum(1)
-        return cooled.index_add(0, self._joint.env, self.placement.gather(1, place).squeeze(1))
+        return cooled.index_add(0, self.joint.env, self.placement.gather(1, place).squeeze(1))
 
     def entropy(self) -> Tensor:
         """Entropy `[N]` over that of uniform choice among what is legal: 0..1 for any number of heads."""
-        spread = torch.cat([self._of(self.placement, self._joint.env), self._of(self.cooling, None)], 1)
+        spread = torch.cat([self._of(self.placement, self.joint.env), self._of(self.cooling, None)], 1)
         return spread[:, [0, 2]].sum(1) / spread[:, [1, 3]].sum(1).clamp(min=1e-6)
 
     def _of(self, logp: Tensor, env: Tensor | None) -> Tensor:
@@ -84,11 +82,11 @@ class Heads:
             choices.
         """
         place, cool = self._split(actions)
-        allowed = self._joint.placement > LEGAL
+        allowed = self.joint.placement > LEGAL
         target = slip * allowed / allowed.sum(1, keepdim=True)
         target = target.scatter_add(1, place, torch.full_like(target[:, :1], 1.0 - slip))
         by_place = -(target * self.placement).sum(1)
-        legal = self._joint.cooling > LEGAL
+        legal = self.joint.cooling > LEGAL
         level = torch.arange(legal.shape[2], device=cool.device)
         near = ((level - cool).abs() <= 1) & legal
         weight = torch.where(level == cool, 1.0 - slip, slip * 0.5) * near
@@ -147,7 +145,7 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
     def forward(self, obs: Any, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Choices `[N, Q + 3R]`, values `[N]` and log-likelihoods `[N]`."""
         heads, value = self.heads(obs)
-        actions = heads.actions(deterministic)
+        actions = decide(heads.joint, obs["jobs"]) if deterministic else heads.actions()
         return actions, value, heads.log_prob(actions)
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -160,7 +158,9 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
         return self.net.joint(obs).value
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
-        return self.heads(observation)[0].actions(deterministic)
+        if deterministic:
+            return decide(self.net.joint(observation), observation["jobs"])
+        return self.heads(observation)[0].actions()
 
 
 class RolloutBuffer(DictRolloutBuffer):

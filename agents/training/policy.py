@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from agents.networks import EntityNetwork
+from agents.networks import EntityNetwork, decide
 from agents.runs import RunFolder, check_layout
 from agents.sb3.ppo import Heads
 from agents.sb3.predict import to_tensors
@@ -40,7 +40,8 @@ class TrainedPolicy:
         obs, batched = to_tensors(observation, self.net.value_out.weight.device)
         with torch.no_grad():
             if self.view == "joint":
-                actions = Heads(self.net.joint(obs), obs["jobs"].shape[1]).actions(deterministic)
+                joint, jobs = self.net.joint(obs), obs["jobs"]
+                actions = decide(joint, jobs) if deterministic else Heads(joint, jobs.shape[1]).actions()
             else:
                 actions = self.net.sequential(obs)[0].argmax(1)
         chosen: Array = actions.cpu().numpy()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.networks import LEGAL, EntityNetwork
+from agents.networks import LEGAL, EntityNetwork, decide, lots
 from agents.sb3.ppo import Heads
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
 
@@ -108,7 +108,7 @@ def test_nothing_to_decide_is_survived(net):
     obs["mask"][:, 16::LEVELS] = 1.0
     out = net.joint(obs)
     heads = Heads(out, 4)
-    actions = heads.actions(deterministic=False)
+    actions = heads.actions()
     assert (actions == 0).all()
     assert torch.equal(heads.log_prob(actions), torch.zeros(5))
     assert torch.equal(heads.entropy(), torch.zeros(5))
@@ -125,7 +125,7 @@ def test_masks_hold_for_any_logits(seed, size, deterministic):
         for p in network.parameters():
             p.mul_(size)
         heads = Heads(network.joint(obs), 3)
-        actions = heads.actions(deterministic)
+        actions = decide(heads.joint, obs["jobs"]) if deterministic else heads.actions()
         assert sim.legal(actions.numpy()).all()
         assert torch.isfinite(heads.log_prob(actions)).all()
         entropy = heads.entropy()
@@ -139,7 +139,7 @@ def test_log_likelihoods_are_those_of_the_samples(net):
     }
     with torch.no_grad():
         heads = Heads(net.joint(obs), 2)
-        actions = heads.actions(deterministic=False)
+        actions = heads.actions()
         logp = heads.log_prob(actions)
     first, count = torch.unique(actions, dim=0, return_counts=True)
     for choice, k in zip(first, count, strict=True):
@@ -147,10 +147,48 @@ def test_log_likelihoods_are_those_of_the_samples(net):
         assert logp[where][0].exp().item() == pytest.approx(k.item() / 20_000, abs=0.02)
 
 
+def likeliest(heads):
+    n = heads.cooling.shape[0]
+    place = torch.zeros(n * 4, dtype=torch.int64)
+    place[heads.joint.rows] = heads.placement.argmax(1)
+    return torch.cat([place.view(n, 4), heads.cooling.argmax(2)], 1)
+
+
+def test_repeatable_choices_wait_as_often_as_sampled_ones(net):
+    obs = joint_obs(slots=6, n=3000, seed=2)
+    with torch.no_grad():
+        joint = net.joint(obs)
+        actions = decide(joint, obs["jobs"])
+        assert torch.equal(actions, decide(net.joint(obs, dense=True), obs["jobs"]))
+    heads = Heads(joint, 6)
+    chosen = actions[:, :6].flatten()[joint.rows]
+    waits = heads.placement[:, 0].exp()
+    for low in (0.0, 0.25, 0.5, 0.75):
+        some = (waits >= low) & (waits < low + 0.25)
+        share = (chosen[some] == 0).float().mean().item()
+        assert share == pytest.approx(waits[some].mean().item(), abs=1.5 / some.sum().item() ** 0.5)
+    sent = chosen > 0
+    assert torch.equal(chosen[sent], heads.placement[sent][:, 1:].argmax(1) + 1)
+    assert torch.equal(actions[:, 6:], heads.cooling.argmax(2))
+
+
+def test_lots_are_even_and_change_with_the_row():
+    rng = np.random.default_rng(0)
+    rows = torch.tensor(rng.normal(size=(20_000, COLUMNS["jobs"])), dtype=torch.float32)
+    draw = lots(rows)
+    assert torch.equal(draw, lots(rows))
+    assert ((draw >= 0) & (draw < 1)).all()
+    assert torch.histc(draw, 10, 0, 1).sub(2000).abs().max() < 250
+    later = rows.clone()
+    later[:, 7] += 0.01  # slack
+    both = torch.stack([draw, lots(later)])
+    assert torch.corrcoef(both)[0, 1].abs() < 0.03
+
+
 def test_clones_of_a_rule_are_rewarded_for_agreeing(net):
     obs = joint_obs()
     heads = Heads(net.joint(obs), 4)
-    same = heads.actions(deterministic=True)
+    same = likeliest(heads)
     place, cool, agree = heads.imitation(same, slip=0.0)
     assert agree == 1.0
     other = same.clone()
