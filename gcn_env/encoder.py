@@ -62,12 +62,11 @@ def fill_slots(b, now, step, jobs):
 
     A job left waiting makes room for others, and comes round again: else a few patient jobs would hold every slot.
     """
-    slot, live, status, urgency = jobs.slot, jobs.live, jobs.status, jobs.urgency
+    slot, status, urgency = jobs.slot, jobs.status, jobs.urgency
     n_slots, filled = slot.shape[1], 0
     for q in range(n_slots):
         slot[b, q] = -1
-    for i in range(jobs.n_live[b]):
-        j = live[b, i]
+    for j in range(jobs.n_live[b]):
         if status[b, j] != PENDING:
             continue
         slack = jobs.deadline[b, j] - now - jobs.work[b, j]
@@ -164,7 +163,6 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         else:
             row[X.slack] = squash(jobs.deadline[b, j] - now - delay - cost[K.RUN_H]) / 4.0
         row[X.rtt] = rtt / 100.0
-        row[X.energy] = squash(cost[K.ENERGY])
         row[X.energy_usd] = squash(cost[K.ENERGY_USD])
         row[X.carbon_usd] = squash(cost[K.CARBON_USD])
         row[X.demand_usd] = squash(cost[K.DEMAND_USD])
@@ -172,7 +170,6 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         row[X.late_usd] = squash(cost[K.LATE_USD])
         row[X.slo_usd] = squash(cost[K.SLO_USD])
         row[X.cost] = squash(total)
-        row[X.cost_best] = squash(best)
         row[X.best_lead] = cost[K.BEST_H] / 24.0
     for p in range(fleet.region.shape[0]):
         row = rows[p]
@@ -275,8 +272,8 @@ def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, mone
 def encode_globals(b, elapsed, weekday, utc_hour, now, hours, row, shown, jobs, pools, fleet, money):
     """Columns of the whole fleet."""
     pending = 0
-    for i in range(jobs.n_live[b]):
-        pending += jobs.status[b, jobs.live[b, i]] == PENDING
+    for j in range(jobs.n_live[b]):
+        pending += jobs.status[b, j] == PENDING
     devices, busy, queued = 0.0, 0.0, 0.0
     for p in range(fleet.region.shape[0]):
         devices += fleet.devices[p]
@@ -291,7 +288,7 @@ def encode_globals(b, elapsed, weekday, utc_hour, now, hours, row, shown, jobs, 
     row[G.year_sin], row[G.year_cos] = math.sin(angle), math.cos(angle)
     row[G.pending] = squash(pending) / 4.0
     row[G.hidden] = squash(max(0, pending - shown)) / 4.0
-    row[G.live] = jobs.n_live[b] / jobs.live.shape[1]
+    row[G.live] = jobs.n_live[b] / jobs.status.shape[1]
     row[G.busy] = busy / devices
     row[G.queued] = squash(queued / devices) / 4.0
     row[G.carbon_price] = money.carbon_usd * 10.0
@@ -327,8 +324,9 @@ def encode_joint(lo, hi, horizon, n_levels, view, clock, jobs, pools, plants, si
             if j < 0:
                 mask[:] = 0.0
                 mask[0] = 1.0
-                view.jobs[b, q] = 0.0
-                view.pairs[b, q] = 0.0
+                if view.jobs[b, q, J.present] > 0.0:
+                    view.jobs[b, q] = 0.0
+                    view.pairs[b, q] = 0.0
                 continue
             encode_job(b, j, now, view.jobs[b, q], mask, jobs, plants, fleet, geo, utc_hour)
             encode_pairs(b, j, now, view.pairs[b, q], mask, view.cost[b], view.totals[b], jobs, pools, plants, signals, fleet, geo, money)

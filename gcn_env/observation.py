@@ -118,7 +118,6 @@ PAIRS = Table(
         Row("slack", "asinh(h)/4", -3, 3, "deadline minus expected finish; 0 for leases"),
         Row("latency", "1", 0, 8, "round trip plus service over the objective; 0 without one"),
         Row("rtt", "ms/100", 0, 10, "round trip to its users"),
-        Row("energy", "asinh(kWh)", 0, 20, "grid energy it would use"),
         Row("energy_usd", "asinh(USD)", -16, 16, "at the outlook's prices"),
         Row("carbon_usd", "asinh(USD)", 0, 16, "at the outlook's carbon and the carbon price"),
         Row("demand_usd", "asinh(USD)", 0, 16, "rise of the month's peak"),
@@ -126,9 +125,8 @@ PAIRS = Table(
         Row("late_usd", "asinh(USD)", 0, 16, "expected lateness"),
         Row("slo_usd", "asinh(USD)", 0, 16, "credits for latency and waiting"),
         Row("cost", "asinh(USD)", -16, 16, "all of it, if sent now"),
-        Row("cost_best", "asinh(USD)", -16, 16, "all of it, if sent at the best forecast hour within a day"),
         Row("regret", "share", 0, 5, "cost above the cheapest legal pool, over that pool's cost"),
-        Row("patience", "share", -1, 1, "what sending at the best hour would save, over the cost now"),
+        Row("patience", "share", -1, 1, "what sending at the best forecast hour within the slack would save, over the cost now"),
         Row("best_lead", "h/24", 0, 1, "how far ahead that hour is"),
     ),
 )

@@ -163,10 +163,10 @@ def place(name: str, obs: Obs, pool_region: Array, turn: Array, rng: np.random.G
             values = values + _FULL * c.crowding()
         best = np.where(legal, values, np.inf).argmin(1)
         if name == "cost-greedy-deferral":
-            gain = np.where(legal, c.usd("cost_best"), np.inf).min(1)
-            now = c.usd("cost")[rows, best]
-            patient = obs["jobs"][:, q, _J["inference"]] == 0
-            active &= ~(patient & (now - gain > DEFER_GAIN * np.abs(now)))
+            usd = c.usd("cost")
+            later = usd - c.pair("patience") * (np.abs(usd) + 0.01)
+            now = usd[rows, best]
+            active &= ~(now - np.where(legal, later, np.inf).min(1) > DEFER_GAIN * np.abs(now))
         out[:, q] = np.where(active, best + 1, 0)
         taken[rows[active], best[active]] += c.pair("share")[rows[active], best[active]]
         turn[active] = best[active] + 1

@@ -36,7 +36,7 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
 
     Energy is that of the busy devices above what they would draw asleep, times the region's recent overhead, at the
-    outlook's mean price and carbon over the run. The best hour is looked for at the forecast leads, for jobs that may wait.
+    outlook's mean price and carbon over the run. The best hour is looked for at the forecast leads that leave the job on time.
     """
     kind, r = jobs.kind[b, j], fleet.region[p]
     lease = kind == INFERENCE
@@ -63,12 +63,14 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     total = energy + carbon + demand + egress + slo + late
     best, best_h = total, 0.0
     if not lease:
+        slack = jobs.deadline[b, j] - now - move - run
         for lead in LEADS_H:
+            if lead > slack:
+                break
             if lead > delay:
                 then = kwh * outlook_ahead(b, r, lead, run, signals.both_sum)
-                then += egress + late_usd(b, j, now + lead + move + run, jobs)
-                if then < best:
-                    best, best_h = then, float(lead)
+                if then + egress < best:
+                    best, best_h = then + egress, float(lead)
     cost[HELD], cost[RUN_H], cost[WAIT_H], cost[MOVE_H], cost[ENERGY] = held, run, wait, move, kwh
     cost[ENERGY_USD], cost[CARBON_USD], cost[DEMAND_USD], cost[EGRESS_USD] = energy, carbon, demand, egress
     cost[LATE_USD], cost[SLO_USD], cost[TOTAL], cost[BEST], cost[BEST_H] = late, slo, total, best, best_h

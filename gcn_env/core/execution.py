@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
-from gcn_env.core.state import PENDING, QUEUED, RUNNING, TRANSIT
-from gcn_env.core.workload import release_lease, remove_job
+from gcn_env.core.places import pack
+from gcn_env.core.state import FREE, PENDING, QUEUED, RUNNING, TRANSIT
+from gcn_env.core.workload import release_lease
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 
 C = COUNTS.ix
@@ -64,10 +65,9 @@ def start(b, j, now, rate, jobs, pools):
 @inlined()
 def reservation(b, p, need, free, jobs):
     """(shadow time, spare devices) at which `need` devices will be free: EASY's reservation for the queue's head."""
-    live, status, pool, finish, held, found = jobs.live, jobs.status, jobs.pool, jobs.finish, jobs.held, jobs.queue
+    status, pool, finish, held, found = jobs.status, jobs.pool, jobs.finish, jobs.held, jobs.queue
     n = 0
-    for i in range(jobs.n_live[b]):
-        j = live[b, i]
+    for j in range(jobs.n_live[b]):
         if status[b, j] == RUNNING and pool[b, j] == p:
             found[b, n] = j
             n += 1
@@ -166,8 +166,7 @@ def kill(b, j, jobs, pools, fleet, ledger):
 @inlined()
 def evict_region(b, r, jobs, pools, fleet, ledger):
     """End every run, wait and transfer at region `r` (outage or thermal trip)."""
-    for i in range(jobs.n_live[b]):
-        j = jobs.live[b, i]
+    for j in range(jobs.n_live[b]):
         if jobs.status[b, j] != PENDING and fleet.region[jobs.pool[b, j]] == r:
             kill(b, j, jobs, pools, fleet, ledger)
 
@@ -179,10 +178,7 @@ def _complete(b, j, jobs, sources, pools, ledger):
     ledger.counts[b, C.completed] += 1.0
     if jobs.kind[b, j] != INFERENCE and jobs.finish[b, j] > jobs.deadline[b, j]:
         ledger.counts[b, C.late] += 1.0
-    for i in range(jobs.n_live[b]):
-        if jobs.live[b, i] == j:
-            remove_job(b, i, jobs)
-            break
+    jobs.status[b, j] = FREE
 
 
 @inlined()
@@ -223,7 +219,7 @@ def book_waiting(b, j, now, until, started, jobs, fleet, geo, ledger):
 def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger):
     """Phase: run the pools for one control step."""
     now_h, throttle = clock.now_h, plants.throttle
-    live, status, event, finish, ready, region = jobs.live, jobs.status, jobs.event, jobs.finish, jobs.ready, fleet.region
+    status, event, finish, ready, region = jobs.status, jobs.event, jobs.finish, jobs.ready, fleet.region
     for b in range(lo, hi):
         t0 = now_h[b]
         t1 = t0 + dt
@@ -234,8 +230,7 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
             if throttle[b, r] <= 0.0:  # thermal trip
                 evict_region(b, r, jobs, pools, fleet, ledger)
         n = 0
-        for i in range(jobs.n_live[b]):
-            j = live[b, i]
+        for j in range(jobs.n_live[b]):
             if status[b, j] == RUNNING:
                 rate = jobs.speed[b, j] * throttle[b, region[jobs.pool[b, j]]]
                 finish[b, j] = t0 + jobs.work[b, j] / rate
@@ -273,21 +268,21 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
                 _complete(b, j, jobs, sources, pools, ledger)
                 if pools.waiting[b, p] > 0:
                     n = start_what_fits(b, p, when, t1, n, rate, jobs, pools)
+        pack(b, jobs, pools)
         _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger)
 
 
 @inlined()
 def _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger):
     """Progress of what still runs, waiting of what does not, and the devices' outlook per pool."""
-    live, status, pool, work, unsaved = jobs.live[b], jobs.status[b], jobs.pool[b], jobs.work[b], jobs.unsaved[b]
+    status, pool, work, unsaved = jobs.status[b], jobs.pool[b], jobs.work[b], jobs.unsaved[b]
     speed, ready, interval, held = jobs.speed[b], jobs.ready[b], jobs.checkpoint[b], jobs.held[b]
     queued, running, throttle, region = pools.queued[b], pools.running[b], plants.throttle[b], fleet.region
     for p in range(region.shape[0]):
         queued[p] = 0.0
         running[p] = 0.0
     work_done = 0.0
-    for i in range(jobs.n_live[b]):
-        j = live[i]
+    for j in range(jobs.n_live[b]):
         started = t1
         if status[j] == RUNNING:
             p = pool[j]

@@ -21,16 +21,14 @@ def _lose_node(b, p, u, jobs, pools, fleet, ledger):
     at = u * pools.healthy[b, p]
     pools.healthy[b, p] -= node
     reached = 0
-    for i in range(jobs.n_live[b]):
-        j = jobs.live[b, i]
+    for j in range(jobs.n_live[b]):
         if jobs.status[b, j] == RUNNING and jobs.pool[b, j] == p:
             reached += jobs.held[b, j]
             if reached > at:
                 kill(b, j, jobs, pools, fleet, ledger)
                 break
     while pools.busy[b, p] > pools.healthy[b, p]:  # a node of several jobs, or a nearly full pool
-        for i in range(jobs.n_live[b]):
-            j = jobs.live[b, i]
+        for j in range(jobs.n_live[b]):
             if jobs.status[b, j] == RUNNING and jobs.pool[b, j] == p:
                 kill(b, j, jobs, pools, fleet, ledger)
                 break

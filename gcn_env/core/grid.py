@@ -54,8 +54,7 @@ def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger):
 @inlined()
 def settle(b, now, jobs, fleet, money, ledger):
     """At the horizon: unfinished work costs its energy at reference prices on a mean pool, and its expected lateness."""
-    for i in range(jobs.n_live[b]):
-        j = jobs.live[b, i]
+    for j in range(jobs.n_live[b]):
         kind, work, gang = jobs.kind[b, j], jobs.work[b, j], jobs.gang[b, j]
         usd, n, speed = 0.0, 0.0, 0.0
         for p in range(fleet.region.shape[0]):

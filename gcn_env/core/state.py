@@ -58,9 +58,8 @@ class Sources(NamedTuple):
 
 
 class Jobs(NamedTuple):
-    """Jobs that have arrived and are not yet done. `live[b, :n_live[b]]` are the places in use."""
+    """Jobs that have arrived and are not yet done: places 0..n_live-1 (see `core.places`)."""
 
-    live: Array  # int32 [B, J] a permutation of the places; the first n_live are in use
     n_live: Array  # int64 [B]
     slot: Array  # int32 [B, Q] place of the job shown in each slot, -1 none
     status: Array  # int8 [B, J]
@@ -75,7 +74,6 @@ class Jobs(NamedTuple):
     held: Array  # int32 [B, J] devices held on the pool
     memory: Array  # float64 [B, J] GiB per device
     work: Array  # float64 [B, J] h left at reference speed
-    total: Array  # float64 [B, J] h at reference speed when it arrived
     unsaved: Array  # float64 [B, J] h of reference work since the last checkpoint
     checkpoint: Array  # float64 [B, J] h of reference work between checkpoints
     speed: Array  # float64 [B, J] reference hours of work per hour on the pool, before throttling
@@ -165,7 +163,7 @@ class State(NamedTuple):
 
 _TYPES: dict[str, Any] = {
     "step": np.int64, "year": np.int64, "episode": np.int64, "seed": np.uint64, "rng": np.uint64, "illegal": np.int64,
-    "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "live": np.int32, "n_live": np.int64,
+    "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "n_live": np.int64,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
     "order": np.int64, "shown": np.int64, "compressor": np.int8, "event": np.int32, "queue": np.int32, "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,

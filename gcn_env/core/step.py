@@ -106,7 +106,7 @@ def _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, g
     gang = add_job(b, now, rng.EPISODE, s, row, origin, clock, jobs, work, money, ledger)
     if gang == 0:
         return 0
-    j = jobs.live[b, jobs.n_live[b] - 1]
+    j = jobs.n_live[b] - 1
     jobs.order[b, j] = -jobs.n_live[b]
     jobs.deadline[b, j] -= jobs.work[b, j] * (1.0 - left)
     jobs.work[b, j] *= left
@@ -190,8 +190,7 @@ def reset_one(b, seed, split, years, timing, state, world):
     reset_sources(b, split, clock, sources, jobs, work)
     look_out(b, b + 1, True, clock, signals, bank, money)
     standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, work, bank, money, ledger)
-    for i in range(jobs.n_live[b]):
-        j = jobs.live[b, i]
+    for j in range(jobs.n_live[b]):
         p = jobs.pool[b, j]
         if p >= 0:
             hours = jobs.held[b, j] * timing.dt_h

@@ -48,11 +48,11 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     counts = ledger.counts
     counts[b, C.arrived] += 1.0
     n = jobs.n_live[b]
-    if n >= jobs.live.shape[1]:
+    if n >= jobs.status.shape[1]:
         counts[b, C.dropped] += 1.0
         ledger.terms[b, T.dropped] += value * money.drop_h
         return 0
-    j = jobs.live[b, n]
+    j = n
     jobs.n_live[b] = n + 1
     jobs.status[b, j] = PENDING
     jobs.kind[b, j] = kind
@@ -66,7 +66,6 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     jobs.held[b, j] = 0
     jobs.memory[b, j] = min(float(work.memory_gib[row]), work.fit_memory[s, origin, bound])
     jobs.work[b, j] = hours
-    jobs.total[b, j] = hours
     jobs.unsaved[b, j] = 0.0
     jobs.checkpoint[b, j] = work.checkpoint_h[row]
     jobs.speed[b, j] = 0.0
@@ -81,17 +80,6 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     jobs.shown[b, j] = -1
     jobs.order[b, j] = int(clock.step[b]) * 65536 + n
     return gang
-
-
-@inlined()
-def remove_job(b, i, jobs):
-    """Free the place at position `i` of the live list (the last live place takes its position)."""
-    n = jobs.n_live[b] - 1
-    j = jobs.live[b, i]
-    jobs.live[b, i] = jobs.live[b, n]
-    jobs.live[b, n] = j
-    jobs.n_live[b] = n
-    jobs.status[b, j] = FREE
 
 
 @inlined()
@@ -233,8 +221,7 @@ def reset_sources(b, split, clock, sources, jobs, work):
         for r in range(sources.leased.shape[2]):
             sources.leased[b, s, r] = 0
     jobs.n_live[b] = 0
-    for j in range(jobs.live.shape[1]):
-        jobs.live[b, j] = j
+    for j in range(jobs.status.shape[1]):
         jobs.status[b, j] = FREE
 
 
