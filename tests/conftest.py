@@ -6,7 +6,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-SMOKE = ROOT / "configs" / "scenarios" / "smoke.yaml"
 
 # No deadline, since the first example compiles; derandomised, since a run must repeat; no files left behind.
 settings.register_profile(
@@ -52,7 +50,7 @@ def compiled_step():
 
     with FileLock(Path(CACHE_DIR) / "warm.lock"):
         for view in ("joint", "sequential"):
-            sim = Sim(gcn_env.load_world(str(SMOKE)), 1, view=view)
+            sim = Sim(gcn_env.load_world("smoke"), 1, view=view)
             sim.reset(np.zeros(1, np.uint64))
             sim.step(np.zeros((1, len(sim.head_sizes)) if view == "joint" else 1, np.int64))
 
@@ -60,6 +58,5 @@ def compiled_step():
 @pytest.fixture(autouse=True)
 def _compile_once(request):
     """Tests above the kernels wait for the compiled step; kernels' own tests compile what they call."""
-    above = {"env", "agents", "cli"} & set(request.path.relative_to(ROOT).parts)
-    if above and SMOKE.exists() and importlib.util.find_spec("gcn_env.sim"):
+    if {"env", "agents", "cli"} & set(request.path.relative_to(ROOT).parts):
         request.getfixturevalue("compiled_step")

@@ -1,6 +1,7 @@
 """Random legal choices through the smallest world, in both views; prints what was booked."""
 
 import json
+import warnings
 
 import numpy as np
 
@@ -35,4 +36,7 @@ def drive(view):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")
+    wraps = {"message": "overflow encountered in scalar", "module": "gcn_env.core.rng"}  # 64 bits, as meant
+    warnings.filterwarnings("ignore", category=RuntimeWarning, **wraps)
     print(json.dumps({view: drive(view) for view in STEPS}))

@@ -49,7 +49,7 @@ def test_ci_runs_the_test_line(root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in BLOCKS if name != "test-line"])
-def test_command_runs(root, tmp_path, name):
+def test_command_runs(root, tmp_path, compiled_step, name):
     """In a folder of links, with this Python instead of `.venv`: outputs stay out of the checkout.
 
     The recipe of a few minutes gives way to that of a few seconds; every flag stays as it is printed.
