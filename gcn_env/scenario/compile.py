@@ -195,6 +195,10 @@ def _great_circle_km(a: Any, c: Any) -> float:
 
 
 def _geo(s: Scenario, fleet: Fleet) -> Geo:
+    for name, region in s.regions.items():
+        if region.profile not in sites():
+            near = nearest(region.profile, sites())
+            raise UserError(f"regions.{name}.profile: unknown {region.profile!r}{near} (known: {', '.join(sites())})")
     tables, names, regions = network_tables(), list(s.regions), list(s.regions.values())
     known, matrix = tables["rtt_ms"]["regions"], tables["rtt_ms"]["matrix"]
     fit = tables["rtt_ms"]["distance_regression"]
@@ -252,10 +256,6 @@ def _money(s: Scenario, geo: Geo) -> Money:
 
 def _bank(s: Scenario, data_dir: str | Path | None) -> SignalBank:
     profiles = [r.profile for r in s.regions.values()]
-    for name, region in s.regions.items():
-        if region.profile not in sites():
-            near = nearest(region.profile, sites())
-            raise UserError(f"regions.{name}.profile: unknown {region.profile!r}{near} (known: {', '.join(sites())})")
     splits = {split: getattr(s.signals, split) for split in SPLITS}
     if s.signals.kind == "synthetic":
         return synthetic_bank(profiles, splits, s.signals.seed)

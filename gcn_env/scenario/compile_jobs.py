@@ -42,7 +42,9 @@ def _laws(name: str, spec: Jobs, s: Scenario, geo: Geo) -> tuple[Array, Array]:
     return home, np.full(len(home), everywhere, np.int64)
 
 
-def _fits(name: str, kind: int, home: Array, anywhere: Array, trust: int, origin: Array, spec: Jobs, fleet: Fleet, geo: Geo) -> tuple[Array, Array]:
+def _fits(
+    name: str, kind: int, home: Array, anywhere: Array, trust: int, origin: Array, spec: Jobs, fleet: Fleet, geo: Geo, regions: list[str]
+) -> tuple[Array, Array]:
     """Largest gang [R, 2] and memory [R, 2] that some legal pool offers, for unrestricted and restricted jobs."""
     gang, memory = np.zeros((len(home), 2), np.int64), np.zeros((len(home), 2))
     share = np.diff(origin, prepend=0.0)
@@ -53,7 +55,7 @@ def _fits(name: str, kind: int, home: Array, anywhere: Array, trust: int, origin
             if used and not legal.any():
                 whose = "restricted" if bound else "unrestricted"
                 raise UserError(
-                    f"jobs.{name}: {whose} jobs from {list(geo.jurisdiction)[r]} (region number {r}) have no pool that may run them; "
+                    f"jobs.{name}: {whose} jobs from {regions[r]} have no pool that may run them; "
                     "add a pool of fitting hardware and trust there, or change restricted_share, jurisdictions or origins"
                 )
             if legal.any():
@@ -128,7 +130,7 @@ def compile_work(s: Scenario, fleet: Fleet, geo: Geo, data_dir: str | Path | Non
         origin[k] = _origins(name, spec, list(s.regions))
         home[k], anywhere[k] = _laws(name, spec, s, geo)
         trust = TRUST[spec.trust]
-        fit_gang[k], fit_memory[k] = _fits(name, kind, home[k], anywhere[k], trust, origin[k], spec, fleet, geo)
+        fit_gang[k], fit_memory[k] = _fits(name, kind, home[k], anywhere[k], trust, origin[k], spec, fleet, geo, list(s.regions))
         hours[k], days[k], f["sigma"][k], f["phi"][k], f["single"][k], f["alpha"][k], i["batch_max"][k], batch = _process(spec)
         wanted = spec.load * capacity
         mode = LEASES if kind == INFERENCE else (REPLAY if spec.trace else PROCESS)

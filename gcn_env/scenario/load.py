@@ -104,6 +104,8 @@ def _with_parents(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     parent = data.pop("extends", None)
     if parent is None:
         return data
+    if not isinstance(parent, str):
+        raise UserError(f"{path}: extends is {parent!r}; give the name of one scenario (shipped: {', '.join(shipped())})")
     beside = path.parent / f"{parent}.yaml"
     return merged(_with_parents(beside if beside.is_file() else find(parent), (*chain, path.resolve())), data)
 

@@ -14,6 +14,7 @@ import yaml
 
 from gcn_env.core.air import CP_WATER, SEA_LEVEL_KPA, humidity_ratio, pressure_kpa
 from gcn_env.core.plant_table import OUTSIDE, PLANT, UNIT, WATER, PlantParams
+from gcn_env.errors import UserError
 
 HEADS = ("cold", "flow", "reject")
 _AIR = {"water": WATER, "outside": OUTSIDE, "unit": UNIT}
@@ -41,7 +42,7 @@ def _choose(what: str, name: str, allowed: Iterable[str], remedy: str) -> str:
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)}). {remedy}")
+        raise UserError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)}). {remedy}")
     return name
 
 
@@ -54,7 +55,7 @@ def archetype(key: str) -> dict[str, Any]:
     """The entry of one archetype: name, air, heads, rules, set.
 
     Raises:
-        ValueError: if there is no such archetype.
+        UserError: if there is no such archetype.
     """
     known = _document()["archetypes"]
     entry: dict[str, Any] = known[_choose("archetype", key, known, "See archetypes.yaml.")]
@@ -80,7 +81,7 @@ def parameters(site: PlantSite) -> dict[str, float]:
     """Named parameters of a site as in `archetypes.yaml`: common, archetype's, then its overrides.
 
     Raises:
-        ValueError: on an unknown archetype or override.
+        UserError: on an unknown archetype or override.
     """
     document = _document()
     entry = archetype(site.archetype)
@@ -198,7 +199,7 @@ def _row(site: PlantSite) -> list[float]:
     for row in PLANT.rows:
         value = columns[row.name]
         if not row.low <= value <= row.high:
-            raise ValueError(
+            raise UserError(
                 f"plant of archetype {site.archetype!r}: {row.name} = {value:g} {row.unit} is outside "
                 f"{row.low:g}..{row.high:g} ({row.doc}). Check the site's overrides and design_it_kw."
             )
@@ -209,7 +210,7 @@ def compile_plants(sites: Sequence[PlantSite]) -> PlantParams:
     """Kernel parameters of the plants of a fleet, one variant.
 
     Raises:
-        ValueError: on an unknown archetype or override, or a parameter outside its bounds.
+        UserError: on an unknown archetype or override, or a parameter outside its bounds.
     """
     ranges = [archetype(s.archetype)["heads"] for s in sites]
     return PlantParams(
