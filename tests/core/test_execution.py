@@ -1,0 +1,319 @@
+"""The local scheduler: queues, gangs, backfill, kills and waits, against references and known formulas."""
+
+import heapq
+import math
+
+import numpy as np
+import pytest
+
+from gcn_env.core import rng
+from gcn_env.core.execution import execute, kill
+from gcn_env.core.jit import kernel
+from gcn_env.core.params import BATCH, INFERENCE
+from gcn_env.core.placement import devices_needed
+from gcn_env.core.state import FREE, PENDING, QUEUED, RUNNING, TRANSIT, allocate
+from gcn_env.ledger import COUNTS, FLOWS, TERMS
+from tests.worlds import world
+
+C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
+
+
+@kernel()
+def _kill(b, j, jobs, pools, fleet, ledger):
+    kill(b, j, jobs, pools, fleet, ledger)
+
+
+class Yard:
+    """One pool of the smoke world, as many devices as asked for, and jobs on their way to it."""
+
+    def __init__(self, devices, n_jobs, n_envs=1):
+        p = world().params
+        self.geo = p.geo
+        self.fleet = p.fleet._replace(devices=np.full(3, devices, np.int64), load=p.fleet.load)
+        self.s = s = allocate(n_envs, n_jobs, 2, 3, 2, 4)
+        s.pools.healthy[:] = devices
+        s.pools.first[:] = -1
+        s.pools.last[:] = -1
+        s.plants.throttle[:] = 1.0
+        s.jobs.pool[:] = -1
+        s.jobs.slo[:] = math.inf
+
+    def send(self, ready, work, held, kind=BATCH, b=slice(None), checkpoint=0.0):
+        """Jobs on their way, one a place, in the order given."""
+        jobs, n = self.s.jobs, len(np.atleast_1d(np.asarray(ready).T))
+        jobs.n_live[b] = n
+        values = {"status": TRANSIT, "pool": 0, "ready": ready, "arrival": ready, "work": work, "held": held}
+        values |= {"gang": held, "kind": kind, "speed": 1.0, "order": np.arange(n)}
+        values |= {"deadline": 1e6, "value": 1.0, "checkpoint": checkpoint}
+        for name, value in values.items():
+            getattr(jobs, name)[b, :n] = value
+
+    def run(self, dt, lo=0, hi=None):
+        s = self.s
+        hi = len(s.clock.now_h) if hi is None else hi
+        for part in ("terms", "flows", "counts"):
+            getattr(s.ledger, part)[:] = 0.0
+        execute(lo, hi, dt, s.clock, s.jobs, s.sources, s.pools, s.plants, self.fleet, self.geo, s.ledger)
+        s.clock.now_h[lo:hi] += dt
+        return s.ledger
+
+
+def run_through(yard, n, dt, steps):
+    """Start of each job of environment 0 (NaN: not seen to run), and the step's end at which it was gone."""
+    start, gone = np.full(n, np.nan), np.full(n, np.nan)
+    jobs = yard.s.jobs
+    for _ in range(steps):
+        yard.run(dt)
+        here = slice(0, jobs.n_live[0])
+        order, ran = jobs.order[0, here], jobs.status[0, here] == RUNNING
+        start[order[ran]] = jobs.ready[0, here][ran]
+        missing = np.setdiff1d(np.arange(n), order)
+        gone[missing] = np.fmin(gone[missing], yard.s.clock.now_h[0])
+    return start, gone
+
+
+def reserved(need, room, running, held):
+    """(when `need` devices will be free, how many are spare then)."""
+    for i in sorted(running, key=lambda i: (running[i], i)):
+        room += held[i]
+        if room >= need:
+            return running[i], room - need
+    return math.inf, 0
+
+
+def easy(ready, work, held, first, devices):
+    """Start times under EASY: a slow reference that says what it does.
+
+    Events (a job comes, a job ends) in order of time, then of arrival number. After each, in queue order
+    (inference, then time of coming): start heads while they fit; give the next head a reservation at the time
+    when enough devices are free; start later jobs that end by then, or that leave enough for the head then.
+    """
+    start, events = {}, [(t, i, "comes") for i, t in enumerate(ready)]
+    heapq.heapify(events)
+    queue, running = [], {}
+    while events:
+        now, who, what = heapq.heappop(events)
+        if what == "comes":
+            queue.append(who)
+            queue.sort(key=lambda i: (not first[i], ready[i], i))
+        else:
+            del running[who]
+
+        def begin(i, now=now):
+            queue.remove(i)
+            start[i], running[i] = now, now + work[i]
+            heapq.heappush(events, (running[i], i, "ends"))
+
+        def free():
+            return devices - sum(held[i] for i in running)
+
+        while queue and held[queue[0]] <= free():
+            begin(queue[0])
+        if not queue:
+            continue
+        shadow, spare = reserved(held[queue[0]], free(), running, held)
+        for i in list(queue[1:]):
+            if held[i] > free():
+                continue
+            if now + work[i] <= shadow:
+                begin(i)
+            elif held[i] <= spare:
+                spare -= held[i]
+                begin(i)
+    return np.array([start[i] for i in range(len(ready))])
+
+
+COMPILED = [pytest.param(seed, marks=pytest.mark.compiled) for seed in range(3, 40)]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, *COMPILED])
+def test_easy_backfill_equals_the_reference(seed):
+    """Random queues in sixty-fourths of an hour: ties happen, sums are exact, no start is missed."""
+    rand = np.random.default_rng(seed)
+    n, devices = 40, int(rand.choice([1, 4, 8, 13]))
+    ready = np.sort(rand.integers(1, 64 * 6, n)) / 64
+    work = rand.integers(1, 64 * 2, n) / 64
+    held = rand.integers(1, devices + 1, n)
+    first = rand.random(n) < 0.2
+    yard = Yard(devices, n)
+    yard.send(ready, work, held, np.where(first, INFERENCE, BATCH))
+    yard.s.sources.leased[:] = 10_000
+    wanted = easy(ready, work, held, first, devices)
+    start, gone = run_through(yard, n, 1 / 64, round((wanted + work).max() * 64) + 1)
+    np.testing.assert_array_equal(start, wanted)
+    np.testing.assert_array_equal(gone, wanted + work)
+
+
+@pytest.mark.parametrize("dt", [0.25, 1.0, 50.0])
+def test_steps_do_not_matter(dt):
+    """Events happen at their own hour, however long the control step is: hours waited are the reference's."""
+    rand = np.random.default_rng(5)
+    n = 30
+    ready, work, held = np.sort(rand.uniform(0, 10, n)), rand.uniform(0.1, 3, n), rand.integers(1, 9, n)
+    yard = Yard(8, n)
+    yard.send(ready, work, held)
+    wait = busy = done = 0.0
+    for _ in range(int(100 / dt)):
+        ledger = yard.run(dt)
+        wait += ledger.counts[0, C.wait]
+        busy += ledger.flows[0, 0, F.busy]
+        done += ledger.counts[0, C.completed]
+    assert wait == pytest.approx((easy(ready, work, held, np.zeros(n, bool), 8) - ready).sum(), rel=1e-9)
+    assert busy == pytest.approx((held * work).sum(), rel=1e-9)
+    assert done == n
+
+
+def test_events_inside_a_step():
+    """Two jobs one after the other within a quarter of an hour; the second waits for the first."""
+    yard = Yard(2, 4)
+    yard.send([0.05, 0.06], [0.07, 0.05], [2, 1])
+    ledger = yard.run(0.25)
+    assert ledger.counts[0, C.completed] == 2
+    assert yard.s.jobs.n_live[0] == 0
+    assert ledger.counts[0, C.wait] == pytest.approx(0.06)
+    assert ledger.flows[0, 0, F.busy] == pytest.approx(2 * 0.07 + 0.05)
+    assert ledger.counts[0, C.work] == pytest.approx(2 * 0.07 + 0.05)
+    assert (yard.s.pools.busy == 0).all()
+
+
+def test_gangs_start_whole():
+    yard = Yard(8, 4)
+    yard.send([0.0, 0.01], [1.0, 1.0], [5, 4])
+    yard.run(0.5)
+    assert list(yard.s.jobs.status[0, :2]) == [RUNNING, QUEUED]
+    assert yard.s.pools.busy[0, 0] == 5
+    yard.run(0.75)
+    assert list(yard.s.jobs.status[0, :2]) == [RUNNING, FREE]
+    assert yard.s.jobs.order[0, 0] == 1
+    assert yard.s.pools.busy[0, 0] == 4
+
+
+def test_nothing_blocked_by_what_can_never_start_forever():
+    """A head larger than the healthy devices waits; what is behind it is backfilled."""
+    yard = Yard(8, 4)
+    yard.s.pools.healthy[:] = 4
+    yard.send([0.0, 0.01, 0.02], [1.0, 5.0, 1.0], [8, 3, 1])
+    yard.run(0.25)
+    assert list(yard.s.jobs.status[0, :3]) == [QUEUED, RUNNING, RUNNING]
+    yard.s.pools.healthy[:] = 8
+    yard.run(5.0)
+    assert yard.s.jobs.n_live[0] == 1
+    assert yard.s.jobs.status[0, 0] == RUNNING
+    assert yard.s.jobs.order[0, 0] == 0
+    assert yard.s.jobs.ready[0, 0] == pytest.approx(5.01)
+
+
+def test_throttling_slows_work_and_a_trip_evicts():
+    yard = Yard(4, 4)
+    yard.send([0.0], [1.0], [4], checkpoint=0.3)
+    yard.s.plants.throttle[:] = 0.5
+    yard.run(0.5)
+    assert yard.s.jobs.work[0, 0] == pytest.approx(0.75)
+    yard.s.plants.throttle[:] = 1.0
+    yard.run(0.25)
+    assert yard.s.jobs.work[0, 0] == pytest.approx(0.5)
+    assert yard.s.jobs.unsaved[0, 0] == pytest.approx(0.2)
+    yard.s.plants.throttle[:] = 0.0
+    ledger = yard.run(0.25)
+    assert yard.s.jobs.status[0, 0] == PENDING
+    assert yard.s.jobs.work[0, 0] == pytest.approx(0.7)
+    assert ledger.counts[0, C.killed] == 1
+    assert ledger.counts[0, C.lost_work] == pytest.approx(0.8)
+    assert ledger.terms[0, T.restart] == pytest.approx(0.8 * yard.fleet.device_usd[0])
+    assert ledger.counts[0, C.wait] == pytest.approx(0.25), "evicted when the step begins"
+
+
+@pytest.mark.parametrize(("interval", "kept"), [(0.0, 0.0), (0.25, 0.5), (0.4, 0.4), (10.0, 0.0), (1e6, 0.0)])
+def test_a_kill_loses_what_the_last_checkpoint_did_not_keep(interval, kept):
+    """Progress of 0.625 h; a checkpoint at each multiple of the interval (0: never)."""
+    yard = Yard(4, 4)
+    yard.send([0.0], [2.0], [3], checkpoint=interval)
+    for _ in range(5):
+        yard.run(0.125)
+    s = yard.s
+    _kill(0, 0, s.jobs, s.pools, yard.fleet, s.ledger)
+    assert s.jobs.work[0, 0] == pytest.approx(2.0 - kept)
+    assert s.ledger.counts[0, C.lost_work] == pytest.approx(3 * (0.625 - kept))
+    assert s.jobs.pool[0, 0] == -1
+    assert s.pools.busy[0, 0] == 0
+    jobs = s.jobs  # sent again, it needs what is left
+    jobs.status[0, 0], jobs.pool[0, 0], jobs.held[0, 0], jobs.ready[0, 0] = TRANSIT, 0, 3, s.clock.now_h[0]
+    yard.run(0.25)
+    assert jobs.finish[0, 0] == pytest.approx(0.625 + 2.0 - kept)
+
+
+def test_killing_a_waiting_job_leaves_the_queue_whole():
+    for victim in (1, 2, 3):
+        yard = Yard(4, 5)
+        yard.send([0.0, 0.01, 0.02, 0.03], [1.0, 1.0, 1.0, 1.0], [4, 4, 4, 4])
+        yard.run(0.25)
+        s = yard.s
+        assert s.pools.waiting[0, 0] == 3
+        _kill(0, victim, s.jobs, s.pools, yard.fleet, s.ledger)
+        assert s.pools.waiting[0, 0] == 2
+        assert s.ledger.counts[0, C.killed] == 0, "only runs are killed"
+        others = [j for j in (1, 2, 3) if j != victim]
+        start, _ = run_through(yard, 4, 0.25, 10)
+        assert [start[j] for j in others] == pytest.approx([1.0, 2.0])
+
+
+def test_a_killed_transfer_is_pending_again():
+    yard = Yard(4, 2)
+    yard.send([5.0], [1.0], [4])
+    s = yard.s
+    yard.run(0.25)
+    assert s.jobs.status[0, 0] == TRANSIT
+    _kill(0, 0, s.jobs, s.pools, yard.fleet, s.ledger)
+    assert s.jobs.status[0, 0] == PENDING
+    assert (s.jobs.pool[0, 0], s.jobs.held[0, 0]) == (-1, 0)
+    assert s.ledger.counts[0, C.killed] == 0
+    assert (s.pools.busy == 0).all()
+
+
+@kernel()
+def _poisson_process(b, rate, ready, work, state):
+    t = 0.0
+    for i in range(ready.shape[1]):
+        t += -math.log(1.0 - rng.uniform(state, b, 0)) / rate
+        ready[b, i] = t
+        work[b, i] = -math.log(1.0 - rng.uniform(state, b, 0))
+
+
+def erlang_c_queue(servers, offered):
+    """Mean number waiting in M/M/c."""
+    tail = offered**servers / math.factorial(servers) * servers / (servers - offered)
+    waits = tail / (sum(offered**k / math.factorial(k) for k in range(servers)) + tail)
+    return waits * offered / (servers - offered)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (1, 0.7), (4, 0.8)])
+def test_waits_of_markov_queues(servers, load):
+    """M/M/1 and M/M/c: job-hours of waiting an hour are Erlang's mean queue."""
+    n_envs, n = 160, 1500
+    yard = Yard(servers, n, n_envs)
+    ready, work = np.zeros((n_envs, n)), np.zeros((n_envs, n))
+    state = np.zeros((n_envs, rng.N_STREAMS), np.uint64)
+    state[:, 0] = np.random.default_rng(servers).integers(0, 2**63, n_envs)
+    for b in range(n_envs):
+        _poisson_process(b, servers * load, ready, work, state)
+    yard.send(ready, work, 1)
+    yard.s.jobs.n_live[:] = n
+    yard.s.jobs.order[:] = np.arange(n)
+    end = ready[:, -1].min() * 0.98
+    warm = end * 0.2
+    yard.run(warm)
+    ledger = yard.run(end - warm)
+    # mean number present = mean waiting + mean in service
+    assert ledger.counts[:, C.wait].mean() / (end - warm) == pytest.approx(
+        erlang_c_queue(servers, servers * load), rel=0.04
+    )
+    assert ledger.flows[:, 0, F.busy].mean() / (end - warm) == pytest.approx(servers * load, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("gang", "speed", "lease", "other"), [(4, 2.0, 2, 4), (5, 2.0, 3, 5), (1, 10.0, 1, 1), (4, 0.5, 8, 4)]
+)
+def test_devices_of_a_job(gang, speed, lease, other):
+    assert devices_needed(INFERENCE, gang, speed) == lease
+    assert devices_needed(BATCH, gang, speed) == other
