@@ -61,6 +61,11 @@ def wild_actions(rng, sim):
     return np.select([kind < 3, kind < 6, kind == 6], [legal_actions(rng, sim), inside, near], far)
 
 
+def places(jobs, b):
+    """Places of the live jobs of environment `b`."""
+    return np.arange(jobs.n_live[b])
+
+
 def arrays(state):
     """Name -> array of everything in a state."""
     return {f"{type(g).__name__}.{name}": getattr(g, name) for g in state for name in g._fields}

@@ -19,6 +19,7 @@ from tests.worlds import (
     legal_actions,
     legal_choice,
     make,
+    places,
     seeded,
     trajectory,
     wild_actions,
@@ -150,14 +151,14 @@ def test_the_world_is_the_same_whatever_is_done():
             sim.step(choose(rng, sim))
             new = []
             for b in range(4):
-                live = s.jobs.live[b, : s.jobs.n_live[b]]
+                live = places(s.jobs, b)
                 fresh = live[(s.jobs.arrival[b, live] >= t0[b]) & (s.jobs.kind[b, live] != INFERENCE)]
                 fields = (
                     s.jobs.arrival,
                     s.jobs.source,
                     s.jobs.origin,
                     s.jobs.gang,
-                    s.jobs.total,
+                    s.jobs.work,
                     s.jobs.deadline,
                     s.jobs.legal,
                 )
@@ -319,7 +320,7 @@ def test_leaving_everything_never_starts_jobs():
     sim.reset([1])
     for _ in range(96):
         sim.step(np.zeros((1, len(sim.head_sizes)), np.int64))
-        live = sim.state.jobs.live[0, : sim.state.jobs.n_live[0]]
+        live = places(sim.state.jobs, 0)
         assert sim.state.ledger.counts[0, C.placed] == 0
     assert (sim.state.jobs.status[0, live] == PENDING).any()
 
