@@ -229,11 +229,16 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
         for r in range(throttle.shape[1]):
             if throttle[b, r] <= 0.0:  # thermal trip
                 evict_region(b, r, jobs, pools, fleet, ledger)
+        paced = True
+        for r in range(throttle.shape[1]):
+            paced &= plants.pace[b, r] == throttle[b, r]
+            plants.pace[b, r] = throttle[b, r]
         n = 0
         for j in range(jobs.n_live[b]):
             if status[b, j] == RUNNING:
-                rate = jobs.speed[b, j] * throttle[b, region[jobs.pool[b, j]]]
-                finish[b, j] = t0 + jobs.work[b, j] / rate
+                if not paced:
+                    rate = jobs.speed[b, j] * throttle[b, region[jobs.pool[b, j]]]
+                    finish[b, j] = t0 + jobs.work[b, j] / rate
                 n = note_event(b, j, n, t1, jobs)
             elif status[b, j] == TRANSIT and ready[b, j] <= t1:
                 event[b, n] = j

@@ -128,6 +128,7 @@ class Plants(NamedTuple):
     compressor: Array  # int8 [B, R] compressors running
     limit_gap: Array  # float64 [B, R] K between the limit and the hottest inlet or coolant (negative: above)
     throttle: Array  # float64 [B, R] speed factor of the next step
+    pace: Array  # float64 [B, R] speed factor at which `Jobs.finish` was worked out
     air_need: Array  # float64 [B, R] server air flow over rated supply flow (aisle pressure in a real hall)
     it_kw: Array  # float64 [B, R] mean of the last step
     cool_kw: Array  # float64 [B, R] mean of the last step

@@ -185,6 +185,7 @@ def reset_one(b, seed, split, years, timing, state, world):
         pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
     for r in range(geo.design_kw.shape[0]):
         plants.outage_h[b, r] = 0.0
+        plants.pace[b, r] = 0.0  # work out every finish in the first step
         plants.month[b, r] = month
         plants.peak_kw[b, r] = money.base_peak_kw[r]
     reset_sources(b, split, clock, sources, jobs, work)
