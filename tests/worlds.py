@@ -1,7 +1,6 @@
 """Compiled worlds, action streams and comparisons that tests of the whole simulator share."""
 
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,15 @@ ROUGH = {
 CALM = {**{f"{pool}.node_mtbf_days": 1e9 for pool in _POOLS}, **dict.fromkeys(_GRIDS, 0.0)}
 
 
-@lru_cache(maxsize=32)
-def _world(name, overrides):
-    return gcn_env.load_world(str(SCENARIOS / f"{name}.yaml"), dict(overrides))
+_COMPILED = {}
 
 
 def world(name="smoke", overrides=None):
     """A compiled shipped scenario; equal requests share it."""
-    return _world(name, tuple(sorted((overrides or {}).items())))
+    key = (name, repr(sorted((overrides or {}).items())))
+    if key not in _COMPILED:
+        _COMPILED[key] = gcn_env.load_world(str(SCENARIOS / f"{name}.yaml"), overrides)
+    return _COMPILED[key]
 
 
 def legal_actions(rng, sim):

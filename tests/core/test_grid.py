@@ -112,10 +112,9 @@ def test_settlement_by_hand(kind, deadline):
     p = world().params
     s = allocate(1, 4, 1, 3, 2, 4)
     jobs = s.jobs
-    jobs.live[0] = [2, 0, 1, 3]
     jobs.n_live[0] = 1
-    jobs.status[0, 2], jobs.kind[0, 2], jobs.gang[0, 2] = PENDING, kind, 4
-    jobs.work[0, 2], jobs.deadline[0, 2], jobs.value[0, 2] = 8.0, deadline, 5.0
+    jobs.status[0, 0], jobs.kind[0, 0], jobs.gang[0, 0] = PENDING, kind, 4
+    jobs.work[0, 0], jobs.deadline[0, 0], jobs.value[0, 0] = 8.0, deadline, 5.0
     _settle(100.0, jobs, p.fleet, p.money, s.ledger)
     speed = p.fleet.speed[kind]
     can = speed > 0

@@ -9,7 +9,7 @@ from gcn_env.core.rng import seed_streams
 from gcn_env.core.state import FREE, PENDING, allocate
 from gcn_env.core.workload import arrive, release_lease, reset_sources, traffic
 from gcn_env.ledger import COUNTS, TERMS
-from tests.worlds import make, world
+from tests.worlds import world
 
 C, T = COUNTS.ix, TERMS.ix
 
@@ -265,16 +265,3 @@ def test_refused_jobs_are_charged_in_full():
         assert (usd >= dropped * least - 1e-9).all()
     assert (door.s.jobs.n_live == 16).all()
     assert (total > 0).all()
-
-
-@pytest.mark.compiled
-def test_episodes_begin_with_the_jobs_that_a_steady_fleet_holds():
-    """By Little's law; leases that cover the traffic; the classes' shares left are uniform."""
-    sim = make(n_envs=300, overrides={"jobs.inference.load": 0.0, "decisions.job_places": 512})
-    sim.reset([0])
-    jobs, work = sim.state.jobs, sim.world.params.work
-    live = jobs.status != FREE
-    for s in range(4):
-        here = live & (jobs.source == s)
-        wanted = work.standing[0, s]
-        assert here.sum() / 300 == pytest.approx(wanted, abs=4 * np.sqrt(max(wanted, 0.1) / 300))

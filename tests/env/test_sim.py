@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gcn_env.core.params import INFERENCE
-from gcn_env.core.state import PENDING
+from gcn_env.core.state import FREE, PENDING, RUNNING
 from gcn_env.errors import UserError
 from gcn_env.ledger import COUNTS
 from gcn_env.sim import Sim
@@ -343,3 +343,20 @@ def test_mistakes_are_explained(make_it, words):
         make_it(world())
     for word in words:
         assert word in str(caught.value)
+
+
+def test_episodes_begin_with_the_jobs_that_a_steady_fleet_holds():
+    """By Little's law, with uniform shares of their work left; long jobs are met more often."""
+    n = 300
+    sim = make(n_envs=n, overrides={"jobs.inference.load": 0.0, "decisions.job_places": 512})
+    sim.reset([0])
+    jobs, work = sim.state.jobs, sim.world.params.work
+    for s in range(4):
+        here = (jobs.status != FREE) & (jobs.source == s)
+        wanted = work.standing[0, s]
+        assert here.sum() / n == pytest.approx(wanted, abs=4 * np.sqrt(max(wanted, 0.1) / n))
+        if here.sum() > n:
+            table = work.work_h[work.first[0, s] :][: work.rows[0, s]]
+            biased = (table**2).mean() / table.mean()  # mean work of a job met at a random hour
+            assert jobs.work[here].mean() == pytest.approx(biased / 2, rel=0.15)
+    assert (jobs.status == RUNNING).sum() > n
