@@ -1,0 +1,72 @@
+"""The environment in words and tables, written from the same rows that the code runs on."""
+
+from __future__ import annotations
+
+from gcn_env.action import COOLING
+from gcn_env.ledger import COUNTS, FLOWS, TERMS
+from gcn_env.metrics import KPIS
+from gcn_env.observation import TABLES
+from gcn_env.scenario.compile import World
+from gcn_env.scenario.plants import archetype, archetypes
+from gcn_env.tables import Table
+
+_HEADINGS = {
+    "jobs": "Jobs, one row a slot",
+    "pools": "Pools, one row each",
+    "regions": "Regions, one row each",
+    "pairs": "Pairs, one row for each slot and pool",
+    "globals": "The whole fleet, one row",
+}
+
+
+def _section(title: str, table: Table, note: str = "") -> str:
+    bounds = any(abs(r.low) < 1e11 or abs(r.high) < 1e11 for r in table.rows) and table.name not in ("terms", "flows", "counts")
+    if bounds:
+        body = table.markdown()
+    else:
+        body = "| name | unit | meaning |\n|---|---|---|\n" + "".join(f"| `{r.name}` | {r.unit} | {r.doc} |\n" for r in table.rows)
+    return f"### {title}\n\n{note}{body}\n"
+
+
+def _heads() -> str:
+    rows = []
+    for key in archetypes():
+        entry = archetype(key)
+        for head, h in entry["heads"].items():
+            rows.append(f"| {key} | {entry['name']} | `{head}` | {h['means']} | {h['low']:g} | {h['high']:g} | {h['unit']} |\n")
+    return "| plant | what it is | head | meaning | level 0 | highest level | unit |\n|---|---|---|---|---|---|---|\n" + "".join(rows)
+
+
+def environment_page() -> str:
+    """Markdown of all tables: observation, action, money, flows, counts, key figures."""
+    parts = ["## Observation\n\n"]
+    parts += [_section(_HEADINGS[t.name], t) for t in TABLES]
+    parts.append("## Action\n\n" + _section("Cooling heads", COOLING) + _heads() + "\n")
+    parts.append("## What a step books\n\n")
+    parts.append(_section("Money: the reward is minus their sum over the reference cost", TERMS))
+    parts.append(_section("Flows, per region", FLOWS))
+    parts.append(_section("Counts", COUNTS))
+    parts.append("## Key figures\n\n" + _section("Of an episode", KPIS))
+    return "".join(parts).rstrip() + "\n"
+
+
+def scenario_page(world: World) -> str:
+    """Markdown of one world: regions, pools, job sources."""
+    s, f = world.scenario, world.params.fleet
+    lines = [f"# {s.name}\n\n{s.doc.strip()}\n\n"]
+    lines.append(
+        f"Steps of {s.time.step_min:g} min, {world.horizon} an episode; {world.n_slots} job slots, {world.n_levels} levels a "
+        f"cooling head; signals: {s.signals.kind}, forecasts: {s.signals.forecast.kind}.\n\n"
+    )
+    lines.append("| region | profile | law | plant | nameplate kW |\n|---|---|---|---|---|\n")
+    for r, (name, region) in enumerate(s.regions.items()):
+        plant = f"{region.plant.archetype}: {archetype(region.plant.archetype)['name']}"
+        lines.append(f"| {name} | {region.profile} | {region.jurisdiction} | {plant} | {world.params.geo.design_kw[r]:,.0f} |\n")
+    lines.append("\n| pool | hardware | devices | per node |\n|---|---|---|---|\n")
+    for p, name in enumerate(world.pool_names):
+        lines.append(f"| {name} | {world.hardware_names[p]} | {int(f.devices[p])} | {int(f.node[p])} |\n")
+    lines.append("\n| job source | class | load | from | restricted |\n|---|---|---|---|---|\n")
+    for name, j in s.jobs.items():
+        source = j.trace.file if j.trace else f"fitted table {j.table}"
+        lines.append(f"| {name} | {j.job_class} | {j.load:.0%} of its hardware | {source} | {j.restricted_share:.0%} |\n")
+    return "".join(lines)
