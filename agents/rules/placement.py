@@ -166,7 +166,8 @@ def place(name: str, obs: Obs, pool_region: Array, turn: Array, rng: np.random.G
             usd = c.usd("cost")
             later = usd - c.pair("patience") * (np.abs(usd) + 0.01)
             now = usd[rows, best]
-            active &= ~(now - np.where(legal, later, np.inf).min(1) > DEFER_GAIN * np.abs(now))
+            patient = obs["jobs"][:, q, _J["inference"]] == 0  # a crowded pool may be cheaper too: leases never wait
+            active &= ~(patient & (now - np.where(legal, later, np.inf).min(1) > DEFER_GAIN * np.abs(now)))
         out[:, q] = np.where(active, best + 1, 0)
         taken[rows[active], best[active]] += c.pair("share")[rows[active], best[active]]
         turn[active] = best[active] + 1
