@@ -96,6 +96,7 @@ def test_hours_and_days_follow_the_profile_of_the_users_clock():
     only = np.zeros(4)
     only[s] = 2.0
     door.work = door.work._replace(sigma=np.zeros(4), rate=only, single=np.ones(4))
+    door.s.sources.modulation[:] = 0.0
     got = np.zeros(168)
     for t in range(4 * 168):
         got[t % 168] += door.step(1.0).counts[:, C.arrived].sum()
