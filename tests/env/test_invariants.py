@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.state import CARBON, FREE, PENDING, PRICE, QUEUED, RUNNING
@@ -162,6 +164,55 @@ def test_a_full_memory_drops_and_charges():
     assert (counts[:, C.dropped] > 0).any()
     dropped = sim.state.ledger.terms_sum[:, T.dropped] > 0
     np.testing.assert_array_equal(dropped, counts[:, C.dropped] > 0)
+
+
+STRICT = {
+    "regions.north.pools.gpu.trust": "private",
+    "regions.north.pools.cpu.trust": "tee",
+    "regions.south.pools.gpu.trust": "tee",
+    "jobs.training.trust": "private",
+    "jobs.batch.trust": "private",
+    "jobs.hpc.trust": "tee",
+    "jobs.batch.restricted_share": 0.6,
+    "jobs.training.restricted_share": 0.5,
+    "jobs.inference.restricted_share": 0.5,
+    "jobs.training.jurisdictions": ["eu"],
+    "jobs.training.origins": {"north": 1.0},
+}
+
+
+def test_no_choice_breaks_residency_or_trust():
+    """Each slot is aimed at every pool in turn, whatever the mask says."""
+    sim = make(overrides=STRICT, n_envs=6, autoreset=False)
+    sim.reset([70])
+    q, p = sim.world.n_slots, sim.world.n_pools
+    act = np.zeros((6, len(sim.head_sizes)), np.int64)
+    kinds = set()
+    for t in range(96):
+        act[:, :q] = (np.arange(q) + t) % p + 1
+        sim.step(act)
+        check_law(sim)
+        status = sim.state.jobs.status
+        kinds |= set(sim.state.jobs.kind[status == RUNNING])
+    counts = sim.state.ledger.counts_sum
+    assert (counts[:, C.illegal] > 50).all()
+    assert (counts[:, C.placed] > 10).all()
+    assert kinds == {0, 1, 2, 3}
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=12, max_size=12), st.integers(0, 2**32))
+def test_any_integers_are_survived(heads, seed):
+    sim = make(overrides=ROUGH)
+    sim.reset([seed])
+    for turn in range(3):
+        sim.step(np.roll(np.array([heads], np.int64), turn, 1))
+        check_jobs(sim)
+        check_law(sim)
+        check_flow_of_jobs(sim)
+    plant = sim.world.params.plant
+    command = sim.state.plants.command[0]
+    assert (command >= plant.head_low[0]).all()
+    assert (command <= plant.head_high[0]).all()
 
 
 def test_the_default_world():
