@@ -130,7 +130,7 @@ class FleetVectorEnv(VectorEnv[Obs, Any, Array]):
         overrides: Mapping[str, Any] | None = None,
         data_dir: str | Path | None = None,
     ) -> None:
-        """As `FleetEnv`, for `num_envs` environments; `threads` above 1 uses all cores."""
+        """As `FleetEnv`, for `num_envs` environments; `threads` ranges of the batch run at a time."""
         self.world = _world(world, overrides, data_dir)
         self.sim = Sim(self.world, num_envs, split=split, view=view, threads=threads)
         self.num_envs, self.render_mode = num_envs, render_mode
