@@ -32,9 +32,13 @@ class RewardScale:
     Args:
         n_envs: B.
         gamma: discount per control step.
+        horizon: control steps of an episode.
     """
 
-    def __init__(self, n_envs: int, gamma: float) -> None:
+    def __init__(self, n_envs: int, gamma: float, horizon: int) -> None:
+        left = np.arange(1, horizon + 1)
+        # What a reward of 1 per step is worth, mean over the steps of an episode.
+        self.annuity = float(((1.0 - gamma**left) / (1.0 - gamma)).mean())
         self.gamma, self.mean, self.spread = gamma, 0.0, 1.0
         self.weight, self.square = 0.0, 1.0  # control steps seen (forgetting), mean square of centred returns
         self.returns: Floats = np.zeros(n_envs)  # discounted sum of centred rewards so far, per environment
@@ -69,8 +73,7 @@ class RewardScale:
         variance = max(squares / steps - (returns / steps) ** 2, 0.0)
         self.square = variance if first else self.square + share * (variance - self.square)
         self.spread = max(float(np.sqrt(self.square)), LEAST_SPREAD)
-        horizon = 1.0 / (1.0 - self.gamma)
-        return Change(old_spread / self.spread, (old_mean - self.mean) * horizon / self.spread)
+        return Change(old_spread / self.spread, (old_mean - self.mean) * self.annuity / self.spread)
 
     def state(self) -> dict[str, Any]:
         """Everything, as plain values and arrays."""

@@ -63,6 +63,10 @@ class Steward(BaseCallback):
         self._every = recipe.envs * recipe.ppo.n_steps if recipe.algo == "dqn" else 1
         self._clock = time.perf_counter()
 
+    def _on_training_start(self) -> None:
+        if self.num_timesteps == 0 and self.learner.recipe.warm_start.policy is not None:
+            self.validate()  # the clone: what learning must improve on
+
     def _on_step(self) -> bool:
         self.bar.step(self.training_env.num_envs)
         return True

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from agents.sb3.dqn import MaskedDQN, random_legal
 from agents.sb3.ppo import EntityPolicy
-from agents.training.learner import Learner
+from agents.training.learner import RISE, Learner
 
 Array = npt.NDArray[Any]
 Choose = Callable[[dict[str, Array]], Array]
@@ -127,7 +127,7 @@ def imitate(learner: Learner, choose: Choose, obs: dict[str, Array], say: Say) -
     model: Any = learner.model
     policy: EntityPolicy = model.policy
     env, buffer = learner.env, model.rollout_buffer
-    optimizer = torch.optim.Adam(policy.parameters(), lr=start.learning_rate)
+    optimizer = policy.optimizer  # its moments are kept: they temper the first steps of learning
     chunks = max(-(-start.steps // (buffer.buffer_size * env.num_envs)), 1)
     begins = np.ones(env.num_envs, np.bool_)
     for chunk in range(chunks):
@@ -187,13 +187,14 @@ def _demonstrate(learner: Learner, choose: Choose, obs: dict[str, Array], say: S
             say("demonstrate", t / steps)
     model.replay_buffer.demonstrating = False
     updates = start.epochs * steps * env.num_envs // model.batch_size
-    model._current_progress_remaining = 1.0
+    model._current_progress_remaining = 1.0 - RISE  # at the full learning rate
     for done_updates in range(updates):
         model.train(1, model.batch_size)
         if (done_updates + 1) % 200 == 0:  # a target that stands still for a while, as in learning
             model.q_net_target.load_state_dict(model.q_net.state_dict())
             say("imitate", done_updates / updates)
     model.q_net_target.load_state_dict(model.q_net.state_dict())
+    model._current_progress_remaining = 1.0
     return obs
 
 

@@ -85,27 +85,27 @@ class TestVecEnv:
 class TestRewardScale:
     def test_refresh_keeps_what_values_mean(self):
         rng = np.random.default_rng(0)
-        scale = RewardScale(B, gamma=0.9)
+        scale = RewardScale(B, 0.9, 10_000)
         value = 0.0  # of a policy that earns the mean forever, on the present scale
         for _ in range(40):
             for _ in range(50):
                 scale.observe(rng.normal(-3.0, 2.0, B), np.ones(B, bool), np.zeros(B, bool))
             old = (scale.mean, scale.spread)
             change = scale.refresh()
-            raw = value * old[1] + old[0] / 0.1  # sum of mean / (1 - gamma) plus spread times value
+            raw = value * old[1] + old[0] * scale.annuity  # sum of mean / (1 - gamma) plus spread times value
             value = change.gain * value + change.shift
-            assert value * scale.spread + scale.mean / 0.1 == pytest.approx(raw, abs=1e-9)
+            assert value * scale.spread + scale.mean * scale.annuity == pytest.approx(raw, abs=1e-9)
         assert scale.mean == pytest.approx(-3.0, abs=0.2)
         # an AR(1) of innovations with deviation 2 and factor 0.9
         assert scale.spread == pytest.approx(2.0 / np.sqrt(1 - 0.81), rel=0.15)
 
     def test_open_steps_are_worth_nothing(self):
-        scale = RewardScale(2, 0.9)
+        scale = RewardScale(2, 0.9, 5)
         scale.mean, scale.spread = -1.0, 2.0
         assert scale.scaled(np.array([-3.0, 0.0]), np.array([True, False])).tolist() == [-1.0, 0.0]
 
     def test_state_comes_back(self):
-        scale, other = RewardScale(3, 0.9), RewardScale(3, 0.9)
+        scale, other = RewardScale(3, 0.9, 5), RewardScale(3, 0.9, 5)
         for _ in range(5):
             scale.observe(np.arange(3.0), np.ones(3, bool), np.array([False, True, False]))
         scale.refresh()
