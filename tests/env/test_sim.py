@@ -316,7 +316,7 @@ def test_splits_and_seeds_are_apart():
 
 
 def test_leaving_everything_never_starts_jobs():
-    sim = make(overrides={"jobs.inference.load": 0.0})
+    sim = make(overrides={"jobs.inference.load": 0.0}, autoreset=False)
     sim.reset([1])
     for _ in range(96):
         sim.step(np.zeros((1, len(sim.head_sizes)), np.int64))
