@@ -19,7 +19,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     describe = verbs.add_parser("describe", help="a scenario, or the environment's tables, as Markdown")
     describe.add_argument("scenario", nargs="?", default="default", help="name or path of a scenario")
-    describe.add_argument("--tables", action="store_true", help="observation, action, ledger and key figures instead")
+    describe.add_argument(
+        "--tables", action="store_true", help="observation, action, ledger and key figures instead"
+    )
     describe.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
     verbs.add_parser("policies", help="names of all rules")
     return parser

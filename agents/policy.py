@@ -76,7 +76,10 @@ def rule_names(cooling_names: tuple[str, ...] = ("b0", "b1")) -> list[str]:
 def _rule(text: str, world: World) -> RulePolicy:
     name, plus, cool = text.partition("+")
     cool = cool if plus else "b1"
-    for what, given, known in (("placement rule", name, placement.RULES), ("cooling rule", cool, cooling.RULES)):
+    for what, given, known in (
+        ("placement rule", name, placement.RULES),
+        ("cooling rule", cool, cooling.RULES),
+    ):
         if given not in known:
             raise UserError(f"no {what} {given!r}{nearest(given, known)} (known: {', '.join(known)})")
     return RulePolicy(name, cool, world)

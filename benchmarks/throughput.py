@@ -16,6 +16,7 @@ import platform
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,13 @@ from gcn_env.sim import Sim
 BLOCK = 20  # steps per timed block
 
 
-def random_legal(mask: npt.NDArray[Any], sizes: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def random_legal(
+    mask: npt.NDArray[Any], sizes: npt.NDArray[np.int64], rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
     """One random legal choice per head, int64 [B, heads]."""
     keys = mask * rng.random(mask.shape, np.float32)
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    return np.stack([keys[:, a:e].argmax(1) for a, e in zip(starts[:-1], starts[1:], strict=True)], 1)
+    return np.stack([keys[:, a:e].argmax(1) for a, e in pairwise(starts)], 1)
 
 
 def batch_rate(world: World, batch: int, steps: int, threads: int) -> dict[str, float]:
@@ -73,19 +76,34 @@ def single_rate(world: World, steps: int) -> dict[str, float]:
             if truncated:
                 obs, _ = env.reset()
         rates.append(100 / spent)
-    return {"median": float(np.median(rates)), "best": float(np.max(rates)), "reset_ms": float(np.median(resets))}
+    return {
+        "median": float(np.median(rates)),
+        "best": float(np.max(rates)),
+        "reset_ms": float(np.median(resets)),
+    }
 
 
 def import_seconds() -> dict[str, float | bool]:
     """Seconds of `import gcn_env` in a fresh interpreter (median of five), and whether it loads torch."""
-    code = "import time; t = time.perf_counter(); import gcn_env, sys; print(time.perf_counter() - t, 'torch' in sys.modules)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() for _ in range(5)]
-    return {"seconds": float(np.median([float(r[0]) for r in runs])), "torch": any(r[1] == "True" for r in runs)}
+    clock = "time.perf_counter()"
+    code = f"import sys, time; t = {clock}; import gcn_env; print({clock} - t, 'torch' in sys.modules)"
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(5)
+    ]
+    return {
+        "seconds": float(np.median([float(r[0]) for r in runs])),
+        "torch": any(r[1] == "True" for r in runs),
+    }
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scenario", default="default", help="name or path of a scenario")
     parser.add_argument("--batch", type=int, default=256, help="environments in the batch")
     parser.add_argument("--steps", type=int, default=400, help="steps to time")
@@ -103,12 +121,21 @@ def main() -> None:
         "import": import_seconds(),
     }  # fmt: skip
     single = result["single_env"]
-    print(f"{world.name}: {world.n_regions} regions, {world.n_pools} pools, load average {result['load_average']:.1f}")
+    print(
+        f"{world.name}: {world.n_regions} regions, {world.n_pools} pools, load average {result['load_average']:.1f}"
+    )
     for name in ("batch_one_core", "batch_all_cores"):
         row = result[name]
-        print(f"{name:16s} {row['median']:10,.0f} env-steps/s median, {row['best']:,.0f} best, {row['worst']:,.0f} worst block")
-    print(f"{'single_env':16s} {single['median']:10,.0f} steps/s median, {single['best']:,.0f} best; reset {single['reset_ms']:.2f} ms")
-    print(f"{'import gcn_env':16s} {result['import']['seconds']:10.2f} s; loads torch: {result['import']['torch']}")
+        print(
+            f"{name:16s} {row['median']:10,.0f} env-steps/s median, {row['best']:,.0f} best, {row['worst']:,.0f} worst"
+        )
+    print(
+        f"{'single_env':16s} {single['median']:10,.0f} steps/s median, {single['best']:,.0f} best; "
+        f"reset {single['reset_ms']:.2f} ms"
+    )
+    print(
+        f"{'import gcn_env':16s} {result['import']['seconds']:10.2f} s; loads torch: {result['import']['torch']}"
+    )
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n")
         print(f"wrote {args.out}")

@@ -15,7 +15,13 @@ COOLING = Table(
     (
         Row("cold", "level", 0, 63, "cold-side set-point: supply air (a, b, c, f, g), coolant (d), oil (e)"),
         Row("flow", "level", 0, 63, "flow: supply over server air flow (air), coolant pump (d, e)"),
-        Row("reject", "level", 0, 63, "heat rejection: chilled water (b, g), wet stage (c), facility water (d, e)"),
+        Row(
+            "reject",
+            "level",
+            0,
+            63,
+            "heat rejection: chilled water (b, g), wet stage (c), facility water (d, e)",
+        ),
     ),
 )
 

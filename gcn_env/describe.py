@@ -20,11 +20,17 @@ _HEADINGS = {
 
 
 def _section(title: str, table: Table, note: str = "") -> str:
-    bounds = any(abs(r.low) < 1e11 or abs(r.high) < 1e11 for r in table.rows) and table.name not in ("terms", "flows", "counts")
+    bounds = any(abs(r.low) < 1e11 or abs(r.high) < 1e11 for r in table.rows) and table.name not in (
+        "terms",
+        "flows",
+        "counts",
+    )
     if bounds:
         body = table.markdown()
     else:
-        body = "| name | unit | meaning |\n|---|---|---|\n" + "".join(f"| `{r.name}` | {r.unit} | {r.doc} |\n" for r in table.rows)
+        body = "| name | unit | meaning |\n|---|---|---|\n" + "".join(
+            f"| `{r.name}` | {r.unit} | {r.doc} |\n" for r in table.rows
+        )
     return f"### {title}\n\n{note}{body}\n"
 
 
@@ -33,8 +39,13 @@ def _heads() -> str:
     for key in archetypes():
         entry = archetype(key)
         for head, h in entry["heads"].items():
-            rows.append(f"| {key} | {entry['name']} | `{head}` | {h['means']} | {h['low']:g} | {h['high']:g} | {h['unit']} |\n")
-    return "| plant | what it is | head | meaning | level 0 | highest level | unit |\n|---|---|---|---|---|---|---|\n" + "".join(rows)
+            rows.append(
+                f"| {key} | {entry['name']} | `{head}` | {h['means']} | {h['low']:g} | {h['high']:g} | {h['unit']} |\n"
+            )
+    return (
+        "| plant | what it is | head | meaning | level 0 | highest level | unit |\n|---|---|---|---|---|---|---|\n"
+        + "".join(rows)
+    )
 
 
 def environment_page() -> str:
@@ -55,18 +66,22 @@ def scenario_page(world: World) -> str:
     s, f = world.scenario, world.params.fleet
     lines = [f"# {s.name}\n\n{s.doc.strip()}\n\n"]
     lines.append(
-        f"Steps of {s.time.step_min:g} min, {world.horizon} an episode; {world.n_slots} job slots, {world.n_levels} levels a "
-        f"cooling head; signals: {s.signals.kind}, forecasts: {s.signals.forecast.kind}.\n\n"
+        f"Steps of {s.time.step_min:g} min, {world.horizon} an episode; {world.n_slots} job slots, "
+        f"{world.n_levels} levels a cooling head; signals: {s.signals.kind}, forecasts: {s.signals.forecast.kind}.\n\n"
     )
     lines.append("| region | profile | law | plant | nameplate kW |\n|---|---|---|---|---|\n")
     for r, (name, region) in enumerate(s.regions.items()):
         plant = f"{region.plant.archetype}: {archetype(region.plant.archetype)['name']}"
-        lines.append(f"| {name} | {region.profile} | {region.jurisdiction} | {plant} | {world.params.geo.design_kw[r]:,.0f} |\n")
+        lines.append(
+            f"| {name} | {region.profile} | {region.jurisdiction} | {plant} | {world.params.geo.design_kw[r]:,.0f} |\n"
+        )
     lines.append("\n| pool | hardware | devices | per node |\n|---|---|---|---|\n")
     for p, name in enumerate(world.pool_names):
         lines.append(f"| {name} | {world.hardware_names[p]} | {int(f.devices[p])} | {int(f.node[p])} |\n")
     lines.append("\n| job source | class | load | from | restricted |\n|---|---|---|---|---|\n")
     for name, j in s.jobs.items():
         source = j.trace.file if j.trace else f"fitted table {j.table}"
-        lines.append(f"| {name} | {j.job_class} | {j.load:.0%} of its hardware | {source} | {j.restricted_share:.0%} |\n")
+        lines.append(
+            f"| {name} | {j.job_class} | {j.load:.0%} of its hardware | {source} | {j.restricted_share:.0%} |\n"
+        )
     return "".join(lines)

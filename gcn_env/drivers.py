@@ -25,7 +25,25 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
     clock, signals, _sources, jobs, pools, plants, _ledger = state
     fleet, geo, money, _work, bank, plant = world
     low, high = plant.head_low, plant.head_high
-    encode_joint(lo, hi, timing.horizon, n_levels, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high)
+    encode_joint(
+        lo,
+        hi,
+        timing.horizon,
+        n_levels,
+        view,
+        clock,
+        jobs,
+        pools,
+        plants,
+        signals,
+        fleet,
+        geo,
+        bank,
+        money,
+        kinds,
+        low,
+        high,
+    )
 
 
 @kernel()
@@ -105,7 +123,25 @@ def encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds):
     fleet, geo, money, _work, bank, plant = world
     low, high = plant.head_low, plant.head_high
     n_slots, v = jobs.slot.shape[1], b % low.shape[0]
-    encode_fleet(b, v, timing.horizon, n_slots, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high)
+    encode_fleet(
+        b,
+        v,
+        timing.horizon,
+        n_slots,
+        view,
+        clock,
+        jobs,
+        pools,
+        plants,
+        signals,
+        fleet,
+        geo,
+        bank,
+        money,
+        kinds,
+        low,
+        high,
+    )
     head[b] = 0.0
     view.mask[b] = 0.0
     at = cursor[b]
@@ -116,7 +152,22 @@ def encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds):
         head[b, PLACEMENT] = 1.0
         encode_job(b, j, clock.now_h[b], view.jobs[b, 0], mask, jobs, plants, fleet, geo, utc_hour)
         now, rows = clock.now_h[b], view.pairs[b, 0]
-        encode_pairs(b, j, now, rows, mask, view.cost[b], view.totals[b], jobs, pools, plants, signals, fleet, geo, money)
+        encode_pairs(
+            b,
+            j,
+            now,
+            rows,
+            mask,
+            view.cost[b],
+            view.totals[b],
+            jobs,
+            pools,
+            plants,
+            signals,
+            fleet,
+            geo,
+            money,
+        )
         return
     view.jobs[b, 0] = 0.0
     view.pairs[b, 0] = 0.0
@@ -150,7 +201,23 @@ def open_step(b, cursor, choices, state, world):
 
 
 @kernel()
-def sequential_serial(n_envs, split, actions, n_levels, cursor, choices, closed, timing, state, world, view, head, kinds, reward, done):
+def sequential_serial(
+    n_envs,
+    split,
+    actions,
+    n_levels,
+    cursor,
+    choices,
+    closed,
+    timing,
+    state,
+    world,
+    view,
+    head,
+    kinds,
+    reward,
+    done,
+):
     """One head of every environment; where it was the last, the control step is carried out."""
     _clock, _signals, _sources, jobs, pools, plants, _ledger = state
     fleet, geo, _money, _work, _bank, plant = world

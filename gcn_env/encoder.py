@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gcn_env.core import costs as K
-from gcn_env.core.costs import N_COSTS, price_placement
+from gcn_env.core import costs
+from gcn_env.core.costs import price_placement
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
 from gcn_env.core.placement import legal_pool
@@ -24,9 +24,18 @@ from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
 J, P, R, X, G = JOBS.ix, POOLS.ix, REGIONS.ix, PAIRS.ix, GLOBALS.ix
 _N_LEADS = len(LEADS_H)
 _LIMITS = tuple((t.low, t.high) for t in (JOBS, POOLS, REGIONS, PAIRS, GLOBALS))
-(JOBS_LOW, JOBS_HIGH), (POOLS_LOW, POOLS_HIGH), (REGIONS_LOW, REGIONS_HIGH), (PAIRS_LOW, PAIRS_HIGH), (GLOBALS_LOW, GLOBALS_HIGH) = _LIMITS
+(
+    (JOBS_LOW, JOBS_HIGH),
+    (POOLS_LOW, POOLS_HIGH),
+    (REGIONS_LOW, REGIONS_HIGH),
+    (PAIRS_LOW, PAIRS_HIGH),
+    (GLOBALS_LOW, GLOBALS_HIGH),
+) = _LIMITS
 _TWO_PI = 2.0 * math.pi
-_FRACTION, _ONE = np.int64(0x000FFFFFFFFFFFFF), np.int64(0x3FF0000000000000)  # bits of a double's fraction, and of 1.0
+_FRACTION, _ONE = (
+    np.int64(0x000FFFFFFFFFFFFF),
+    np.int64(0x3FF0000000000000),
+)  # bits of a double's fraction, and of 1.0
 _ROOT_2, _LOG_2 = math.sqrt(2.0), math.log(2.0)
 SHORT_H = 2.0  # h of slack below which a job keeps its slot
 
@@ -46,7 +55,7 @@ class View(NamedTuple):
 
 @inlined()
 def squash(x):
-    """asinh to 1e-6, a tenth of the library's time: the logarithm from the bits of a double and a short series."""
+    """Asinh to 1e-6, a tenth of the library's time: the logarithm from the bits of a double and a short series."""
     if x == 0.0:
         return 0.0
     y = abs(x) + math.sqrt(x * x + 1.0)
@@ -89,7 +98,9 @@ def fill_slots(b, now, step, jobs):
         urgency[b, j] = slack
         if filled == n_slots:
             last = slot[b, n_slots - 1]
-            if slack > urgency[b, last] or (slack == urgency[b, last] and jobs.order[b, j] > jobs.order[b, last]):
+            if slack > urgency[b, last] or (
+                slack == urgency[b, last] and jobs.order[b, j] > jobs.order[b, last]
+            ):
                 continue
             q = n_slots - 1
         else:
@@ -156,31 +167,33 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         if mask[p + 1] == 0.0:
             continue
         price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, money, cost)
-        r, held = fleet.region[p], cost[K.HELD]
+        r, held = fleet.region[p], cost[costs.HELD]
         rtt = geo.rtt_ms[jobs.origin[b, j], r]
-        total, best, delay = cost[K.TOTAL], cost[K.BEST], max(cost[K.WAIT_H], cost[K.MOVE_H])
+        total, best, delay = cost[costs.TOTAL], cost[costs.BEST], max(cost[costs.WAIT_H], cost[costs.MOVE_H])
         totals[p, 0], totals[p, 1] = total, best
         cheapest = min(cheapest, total)
         row[X.legal] = 1.0
-        row[X.fits] = pools.healthy[b, p] - pools.busy[b, p] - pools.claimed[b, p] >= held and pools.waiting[b, p] == 0
+        row[X.fits] = (
+            pools.healthy[b, p] - pools.busy[b, p] - pools.claimed[b, p] >= held and pools.waiting[b, p] == 0
+        )
         row[X.share] = held / fleet.devices[p]
         row[X.speed] = math.log2(fleet.speed[jobs.kind[b, j], p]) / 4.0
-        row[X.run] = squash(cost[K.RUN_H]) / 4.0
-        row[X.wait] = squash(cost[K.WAIT_H]) / 4.0
-        row[X.transfer] = squash(cost[K.MOVE_H]) / 4.0
+        row[X.run] = squash(cost[costs.RUN_H]) / 4.0
+        row[X.wait] = squash(cost[costs.WAIT_H]) / 4.0
+        row[X.transfer] = squash(cost[costs.MOVE_H]) / 4.0
         if lease:
             row[X.latency] = (rtt + fleet.service_ms[p]) / jobs.slo[b, j]
         else:
-            row[X.slack] = squash(jobs.deadline[b, j] - now - delay - cost[K.RUN_H]) / 4.0
+            row[X.slack] = squash(jobs.deadline[b, j] - now - delay - cost[costs.RUN_H]) / 4.0
         row[X.rtt] = rtt / 100.0
-        row[X.energy_usd] = squash(cost[K.ENERGY_USD])
-        row[X.carbon_usd] = squash(cost[K.CARBON_USD])
-        row[X.demand_usd] = squash(cost[K.DEMAND_USD])
-        row[X.egress_usd] = squash(cost[K.EGRESS_USD])
-        row[X.late_usd] = squash(cost[K.LATE_USD])
-        row[X.slo_usd] = squash(cost[K.SLO_USD])
+        row[X.energy_usd] = squash(cost[costs.ENERGY_USD])
+        row[X.carbon_usd] = squash(cost[costs.CARBON_USD])
+        row[X.demand_usd] = squash(cost[costs.DEMAND_USD])
+        row[X.egress_usd] = squash(cost[costs.EGRESS_USD])
+        row[X.late_usd] = squash(cost[costs.LATE_USD])
+        row[X.slo_usd] = squash(cost[costs.SLO_USD])
         row[X.cost] = squash(total)
-        row[X.best_lead] = cost[K.BEST_H] / 24.0
+        row[X.best_lead] = cost[costs.BEST_H] / 24.0
     for p in range(fleet.region.shape[0]):
         row = rows[p]
         if row[X.legal] > 0.0:
@@ -231,7 +244,9 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
 
 
 @inlined()
-def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, money, kinds, head_low, head_high):
+def encode_region(
+    b, r, v, row, month_left, utc_hour, plants, signals, geo, money, kinds, head_low, head_high
+):
     """Columns of one region: what its plant operator sees, and the market."""
     row[:] = 0.0
     row[kinds[r]] = 1.0
@@ -307,7 +322,9 @@ def encode_globals(b, elapsed, weekday, utc_hour, now, hours, row, shown, jobs, 
 
 
 @inlined()
-def encode_fleet(b, v, horizon, shown, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high):
+def encode_fleet(
+    b, v, horizon, shown, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high
+):
     """Pools, regions and globals of environment `b`: what both views share."""
     now = clock.now_h[b]
     hours = bank.hours[clock.year[b]]
@@ -316,13 +333,35 @@ def encode_fleet(b, v, horizon, shown, view, clock, jobs, pools, plants, signals
     for p in range(fleet.region.shape[0]):
         encode_pool(b, p, view.pools[b, p], pools, plants, signals, fleet, money)
     for r in range(geo.design_kw.shape[0]):
-        encode_region(b, r, v, view.regions[b, r], month_left, utc_hour, plants, signals, geo, money, kinds, low, high)
+        encode_region(
+            b, r, v, view.regions[b, r], month_left, utc_hour, plants, signals, geo, money, kinds, low, high
+        )
     elapsed = clock.step[b] / horizon
-    encode_globals(b, elapsed, weekday, utc_hour, now, hours, view.globals[b], shown, jobs, pools, fleet, money)
+    encode_globals(
+        b, elapsed, weekday, utc_hour, now, hours, view.globals[b], shown, jobs, pools, fleet, money
+    )
 
 
 @kernel()
-def encode_joint(lo, hi, horizon, n_levels, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high):
+def encode_joint(
+    lo,
+    hi,
+    horizon,
+    n_levels,
+    view,
+    clock,
+    jobs,
+    pools,
+    plants,
+    signals,
+    fleet,
+    geo,
+    bank,
+    money,
+    kinds,
+    low,
+    high,
+):
     """The joint view: every slot against every pool."""
     n_slots, n_pools = jobs.slot.shape[1], fleet.region.shape[0]
     for b in range(lo, hi):
@@ -339,7 +378,22 @@ def encode_joint(lo, hi, horizon, n_levels, view, clock, jobs, pools, plants, si
                     view.pairs[b, q] = 0.0
                 continue
             encode_job(b, j, now, view.jobs[b, q], mask, jobs, plants, fleet, geo, utc_hour)
-            encode_pairs(b, j, now, view.pairs[b, q], mask, view.cost[b], view.totals[b], jobs, pools, plants, signals, fleet, geo, money)
+            encode_pairs(
+                b,
+                j,
+                now,
+                view.pairs[b, q],
+                mask,
+                view.cost[b],
+                view.totals[b],
+                jobs,
+                pools,
+                plants,
+                signals,
+                fleet,
+                geo,
+                money,
+            )
         at = n_slots * (n_pools + 1)
         for r in range(low.shape[1]):
             for h in range(N_HEADS):
@@ -347,4 +401,22 @@ def encode_joint(lo, hi, horizon, n_levels, view, clock, jobs, pools, plants, si
                 for k in range(n_levels):
                     view.mask[b, at + k] = 1.0 if k == 0 or not one else 0.0
                 at += n_levels
-        encode_fleet(b, v, horizon, n_slots, view, clock, jobs, pools, plants, signals, fleet, geo, bank, money, kinds, low, high)
+        encode_fleet(
+            b,
+            v,
+            horizon,
+            n_slots,
+            view,
+            clock,
+            jobs,
+            pools,
+            plants,
+            signals,
+            fleet,
+            geo,
+            bank,
+            money,
+            kinds,
+            low,
+            high,
+        )

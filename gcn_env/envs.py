@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,19 +21,24 @@ from gcn_env.spaces import action_space, observation_space
 
 Array = npt.NDArray[Any]
 RENDER_MODES = ("ansi", "rgb_array")
+_METADATA = {"render_modes": list(RENDER_MODES), "render_fps": 4}
+_VECTOR_METADATA = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": list(RENDER_MODES)}
 _SEED_SPAN = 2**48  # seeds drawn for a reset without one
 
 
-def _world(world: World | str | Path, overrides: Mapping[str, Any] | None, data_dir: str | Path | None) -> World:
+def _world(
+    world: World | str | Path, overrides: Mapping[str, Any] | None, data_dir: str | Path | None
+) -> World:
     return world if isinstance(world, World) else load_world(world, overrides, data_dir)
 
 
 def _info(sim: Sim, b: int) -> dict[str, Any]:
-    """Small plain scalars: the cost of the last control step by term [USD], and counts."""
-    ledger, clock = sim.state.ledger, sim.state.clock
-    info: dict[str, Any] = {f"usd_{name}": float(v) for name, v in zip(TERMS.names, ledger.terms[b], strict=True)}
+    """Small plain scalars: cost by term [USD] of the control step that this decision closed (else 0), counts."""
+    clock = sim.state.clock
+    terms = sim.state.ledger.terms[b] * sim.closed[b]
+    info: dict[str, Any] = {f"usd_{name}": float(v) for name, v in zip(TERMS.names, terms, strict=True)}
     info["cost_usd"] = -float(sim.reward[b]) * sim.world.reference_usd
-    info["illegal_choices"] = int(clock.illegal[b])
+    info["illegal_choices"] = int(clock.illegal[b] * sim.closed[b])
     info["hour_of_year"] = float(clock.now_h[b])
     return info
 
@@ -44,7 +49,7 @@ class FleetEnv(gym.Env[Obs, Any]):
     An episode ends by truncation at the scenario's horizon; the last reward then holds the settlement of what is left.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 4}
+    metadata = _METADATA
 
     def __init__(
         self,
@@ -67,18 +72,22 @@ class FleetEnv(gym.Env[Obs, Any]):
             data_dir: folder of real data, for scenarios that read files.
         """
         if render_mode is not None and render_mode not in RENDER_MODES:
-            raise UserError(f"no render mode {render_mode!r}{nearest(render_mode, RENDER_MODES)} (modes: {', '.join(RENDER_MODES)})")
+            raise UserError(
+                f"no render mode {render_mode!r}{nearest(render_mode, RENDER_MODES)} (modes: {', '.join(RENDER_MODES)})"
+            )
         self.world = _world(world, overrides, data_dir)
         self.sim = Sim(self.world, 1, split=split, view=view, autoreset=False)
         self.render_mode = render_mode
-        self.observation_space = observation_space(self.world, view)
+        self.observation_space: gym.Space[Any] = observation_space(self.world, view)
         self.action_space = action_space(self.world, view)
         self._begun = False
 
     def _obs(self) -> Obs:
         return {name: array[0].copy() for name, array in self.sim.obs.items()}
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Obs, dict[str, Any]]:
         """Start an episode; without a seed, the one that follows the last."""
         super().reset(seed=seed)
         if seed is not None or not self._begun:
@@ -92,7 +101,9 @@ class FleetEnv(gym.Env[Obs, Any]):
         """Take one decision: all heads in the joint view, one in the sequential view."""
         if not self._begun:
             raise gym.error.ResetNeeded("call reset() before step()")
-        self.sim.step(np.asarray(action)[None] if self.sim.view == "joint" else np.atleast_1d(np.asarray(action)))
+        self.sim.step(
+            np.asarray(action)[None] if self.sim.view == "joint" else np.atleast_1d(np.asarray(action))
+        )
         info = _info(self.sim, 0)
         info["closed_step"] = bool(self.sim.closed[0])
         return self._obs(), float(self.sim.reward[0]), False, bool(self.sim.done[0]), info
@@ -116,7 +127,7 @@ class FleetVectorEnv(VectorEnv[Obs, Any, Array]):
     Autoreset happens in the step that ends an episode; the last observation is in `info["final_obs"]`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": list(RENDER_MODES)}
+    metadata = _VECTOR_METADATA
 
     def __init__(
         self,
@@ -171,10 +182,10 @@ class FleetVectorEnv(VectorEnv[Obs, Any, Array]):
             raise gym.error.ResetNeeded("call reset() before step()")
         sim = self.sim
         sim.step(np.asarray(actions))
-        ledger = sim.state.ledger
-        info: dict[str, Any] = {f"usd_{name}": ledger.terms[:, k].copy() for k, name in enumerate(TERMS.names)}
+        terms = sim.state.ledger.terms * sim.closed[:, None]
+        info: dict[str, Any] = {f"usd_{name}": terms[:, k].copy() for k, name in enumerate(TERMS.names)}
         info["cost_usd"] = -sim.reward * self.world.reference_usd
-        info["illegal_choices"] = sim.state.clock.illegal.copy()
+        info["illegal_choices"] = sim.state.clock.illegal * sim.closed
         info["closed_step"] = sim.closed.copy()
         if sim.done.any():
             last = np.empty(self.num_envs, object)

@@ -53,7 +53,13 @@ POOLS = Table(
         Row("hpc", "asinh", 0, 6, "speed for HPC; 0 cannot"),
         Row("memory", "GiB/80", 0, 16, "per device"),
         Row("trust", "level/2", 0, 1, "0 public, 1 private, 2 trusted execution"),
-        Row("price", "asinh(USD/MWh / 50)", -5, 5, "all-in price of a kWh of node power now: energy, carbon, overhead"),
+        Row(
+            "price",
+            "asinh(USD/MWh / 50)",
+            -5,
+            5,
+            "all-in price of a kWh of node power now: energy, carbon, overhead",
+        ),
         Row("outlook", "asinh(USD/MWh / 50)", -5, 5, "the same, mean of the next day"),
         Row("overhead", "1", 0, 3, "grid over node power, minus 1"),
         Row("throttle", "1", 0, 1, "speed factor for heat"),
@@ -62,14 +68,22 @@ POOLS = Table(
     ),
 )
 
-_SIGNALS = (("price", "asinh(USD/MWh / 50)", -7.0, 7.0), ("carbon", "gCO2e/kWh / 500", 0.0, 5.0), ("dry", "degC/30", -3.0, 3.0))
+_SIGNALS = (
+    ("price", "asinh(USD/MWh / 50)", -7.0, 7.0),
+    ("carbon", "gCO2e/kWh / 500", 0.0, 5.0),
+    ("dry", "degC/30", -3.0, 3.0),
+)
 
 REGIONS = Table(
     "regions",
     (
         *(Row(f"plant_{k}", "0/1", 0, 1, f"plant archetype {k}") for k in "abcdefg"),
         *(Row(f"{n}_now", u, lo, hi, f"{n} of this hour") for n, u, lo, hi in _SIGNALS),
-        *(Row(f"{n}_{h}h", u, lo, hi, f"{n} forecast {h} h ahead") for h in LEADS_H for n, u, lo, hi in _SIGNALS),
+        *(
+            Row(f"{n}_{h}h", u, lo, hi, f"{n} forecast {h} h ahead")
+            for h in LEADS_H
+            for n, u, lo, hi in _SIGNALS
+        ),
         Row("wet", "degC/30", -3, 3, "wet bulb"),
         Row("dew", "degC/30", -3, 3, "dew point"),
         Row("hour_sin", "1", -1, 1, "local time of day"),
@@ -126,7 +140,13 @@ PAIRS = Table(
         Row("slo_usd", "asinh(USD)", 0, 16, "credits for latency and waiting"),
         Row("cost", "asinh(USD)", -16, 16, "all of it, if sent now"),
         Row("regret", "share", 0, 5, "cost above the cheapest legal pool, over that pool's cost"),
-        Row("patience", "share", -1, 1, "what sending at the best forecast hour within the slack would save, over the cost now"),
+        Row(
+            "patience",
+            "share",
+            -1,
+            1,
+            "what sending at the best forecast hour within the slack would save, over the cost now",
+        ),
         Row("best_lead", "h/24", 0, 1, "how far ahead that hour is"),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -52,7 +53,14 @@ class Sim:
     """
 
     def __init__(
-        self, world: World, n_envs: int, *, split: str = "train", view: ViewName = "joint", autoreset: bool = True, threads: int = 1
+        self,
+        world: World,
+        n_envs: int,
+        *,
+        split: str = "train",
+        view: ViewName = "joint",
+        autoreset: bool = True,
+        threads: int = 1,
     ) -> None:
         """Allocate `n_envs` environments; call `reset` before the first `step`.
 
@@ -70,7 +78,9 @@ class Sim:
         if split not in SPLITS:
             raise UserError(f"no split {split!r}{nearest(split, SPLITS)} (splits: {', '.join(SPLITS)})")
         if view not in ("joint", "sequential"):
-            raise UserError(f"no view {view!r}{nearest(view, ('joint', 'sequential'))} (views: joint, sequential)")
+            raise UserError(
+                f"no view {view!r}{nearest(view, ('joint', 'sequential'))} (views: joint, sequential)"
+            )
         if n_envs < 1:
             raise UserError(f"n_envs = {n_envs}: a batch needs at least one environment")
         self.world, self.n_envs, self.split, self.view = world, int(n_envs), split, view
@@ -91,7 +101,9 @@ class Sim:
             zeros(n_rows, len(JOBS)), zeros(p, len(POOLS)), zeros(r, len(REGIONS)), zeros(n_rows, p, len(PAIRS)),
             zeros(len(GLOBALS)), zeros(n_mask), np.zeros((b, N_COSTS)), np.zeros((b, p, 2)),
         )  # fmt: skip
-        self.obs: Obs = {k: getattr(self._view, k) for k in ("jobs", "pools", "regions", "pairs", "globals", "mask")}
+        self.obs: Obs = {
+            k: getattr(self._view, k) for k in ("jobs", "pools", "regions", "pairs", "globals", "mask")
+        }
         encode_hardware(self._view.pools, world.params.fleet)
         self._head = zeros(len(HEADS))
         if not joint:
@@ -122,7 +134,9 @@ class Sim:
         if given.size == 1 and self.n_envs > 1:
             given = given[0] + np.arange(self.n_envs)
         if given.shape != (self.n_envs,):
-            raise UserError(f"{given.size} seeds for {self.n_envs} environments; give one each, or one for all")
+            raise UserError(
+                f"{given.size} seeds for {self.n_envs} environments; give one each, or one for all"
+            )
         for b in range(self.n_envs):
             seed = (int(given[b]) * 4 + self._split) % 2**64
             self._begin(b, np.uint64(seed))
@@ -145,12 +159,14 @@ class Sim:
         given = np.asarray(actions)
         shape = (self.n_envs, len(self.head_sizes)) if self.view == "joint" else (self.n_envs,)
         if given.shape != shape or not np.issubdtype(given.dtype, np.integer):
-            raise UserError(f"actions are {given.dtype} {list(given.shape)}; this view takes integers {list(shape)}")
+            raise UserError(
+                f"actions are {given.dtype} {list(given.shape)}; this view takes integers {list(shape)}"
+            )
         acts = np.ascontiguousarray(given, np.int64)
         w = self.world
         if self.view == "joint":
             ends = [self.n_envs * k // self._parts for k in range(self._parts + 1)]
-            ranges = list(zip(ends[:-1], ends[1:], strict=True))
+            ranges = list(pairwise(ends))
             if self._pool is None:
                 self._step_range(acts, ranges[0])
             else:
@@ -201,11 +217,15 @@ class Sim:
         if self.view == "joint":
             if opening:
                 drivers.refill(b, b + 1, self.state)
-            drivers.encode_joint_range(b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view, w.plant_kind)
+            drivers.encode_joint_range(
+                b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view, w.plant_kind
+            )
             return
         if opening:
             drivers.open_step(b, self._cursor, self._choices, self.state, w.params)
-        drivers.encode_head(b, self._cursor, w.n_levels, w.timing, self.state, w.params, self._view, self._head, w.plant_kind)
+        drivers.encode_head(
+            b, self._cursor, w.n_levels, w.timing, self.state, w.params, self._view, self._head, w.plant_kind
+        )
 
     def snapshot(self) -> Snapshot:
         """An independent copy of everything that changes."""

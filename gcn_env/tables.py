@@ -59,7 +59,7 @@ class Table:
     @cached_property
     def ix(self) -> Any:  # a namedtuple made here has no static type
         """Named tuple of column numbers: `TABLE.ix.price` is a constant inside a kernel."""
-        return namedtuple(f"{self.name}_ix", self.names)(*range(len(self.rows)))  # noqa: PYI024
+        return namedtuple(f"{self.name}_ix", self.names)(*range(len(self.rows)))
 
     @cached_property
     def low(self) -> npt.NDArray[np.float32]:
@@ -92,7 +92,9 @@ class Table:
     def markdown(self) -> str:
         """The table as Markdown: name, unit, bounds, meaning."""
         head = "| name | unit | low | high | meaning |\n|---|---|---|---|---|\n"
-        return head + "".join(f"| `{r.name}` | {r.unit} | {r.low:g} | {r.high:g} | {r.doc} |\n" for r in self.rows)
+        return head + "".join(
+            f"| `{r.name}` | {r.unit} | {r.low:g} | {r.high:g} | {r.doc} |\n" for r in self.rows
+        )
 
 
 def first_difference(ours: Table, theirs: list[dict[str, Any]]) -> str | None:

@@ -1,4 +1,4 @@
-"""Cooling rules: set-points per region from what the plant operator sees. Values and ranges: scenario/archetypes.yaml."""
+"""Cooling rules: set-points per region from what the plant operator sees (values: archetypes.yaml)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _R = {n: REGIONS.index(n) for n in REGIONS.names}
 
 def nearest_level(values: Array, wanted: Array) -> Array:
     """Level whose value is nearest to `wanted` [B] in `values` [L]."""
-    return np.abs(values[None, :] - wanted[:, None]).argmin(1)
+    return np.asarray(np.abs(values[None, :] - wanted[:, None]).argmin(1))
 
 
 class Cooling:
@@ -69,5 +69,8 @@ class Competent(Cooling):
 
 RULES: dict[str, tuple[Callable[[World], Cooling], str]] = {
     "b0": (FixedConservative, "fixed conservative set-points, full flow"),
-    "b1": (Competent, "competent resets: warm supply air, flow follows the servers, coolant floats on the weather"),
+    "b1": (
+        Competent,
+        "competent resets: warm supply air, flow follows the servers, coolant floats on the weather",
+    ),
 }

@@ -81,7 +81,7 @@ def _random(c: Context) -> Array:
 @rule("round-robin", "the next legal pool in turn", spill=False)
 def _round_robin(c: Context) -> Array:
     n = c.taken.shape[1]
-    return (np.arange(n)[None, :] - c.turn[:, None]) % n
+    return np.asarray((np.arange(n)[None, :] - c.turn[:, None]) % n)
 
 
 @rule("static-order", "always the first legal pool with room, in the scenario's order")
@@ -91,7 +91,7 @@ def _static(c: Context) -> Array:
 
 @rule("least-loaded", "the pool with the largest free share (Kubernetes LeastAllocated)")
 def _least_loaded(c: Context) -> Array:
-    return -(c.pool("free") - c.taken) + c.pool("queued")
+    return np.asarray(c.taken - c.pool("free") + c.pool("queued"))
 
 
 @rule("most-packed", "the fullest pool that has room (MostAllocated)")
@@ -137,7 +137,11 @@ def _cost_greedy(c: Context) -> Array:
     return _cost_with_crowding(c)
 
 
-@rule("cost-greedy-deferral", "cost-greedy, but wait when a forecast hour within the slack is clearly cheaper", spill=False)
+@rule(
+    "cost-greedy-deferral",
+    "cost-greedy, but wait when a forecast hour within the slack is clearly cheaper",
+    spill=False,
+)
 def _cost_greedy_deferral(c: Context) -> Array:
     return _cost_with_crowding(c)
 
@@ -166,7 +170,9 @@ def place(name: str, obs: Obs, pool_region: Array, turn: Array, rng: np.random.G
             usd = c.usd("cost")
             later = usd - c.pair("patience") * (np.abs(usd) + 0.01)
             now = usd[rows, best]
-            patient = obs["jobs"][:, q, _J["inference"]] == 0  # a crowded pool may be cheaper too: leases never wait
+            patient = (
+                obs["jobs"][:, q, _J["inference"]] == 0
+            )  # a crowded pool may be cheaper too: leases never wait
             active &= ~(patient & (now - np.where(legal, later, np.inf).min(1) > DEFER_GAIN * np.abs(now)))
         out[:, q] = np.where(active, best + 1, 0)
         taken[rows[active], best[active]] += c.pair("share")[rows[active], best[active]]

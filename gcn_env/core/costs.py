@@ -8,7 +8,22 @@ from gcn_env.core.placement import devices_needed, transfer_h
 from gcn_env.core.signals import outlook_ahead, outlook_mean
 from gcn_env.core.state import LEADS_H
 
-HELD, RUN_H, WAIT_H, MOVE_H, ENERGY, ENERGY_USD, CARBON_USD, DEMAND_USD, EGRESS_USD, LATE_USD, SLO_USD, TOTAL, BEST, BEST_H = range(14)
+(
+    HELD,
+    RUN_H,
+    WAIT_H,
+    MOVE_H,
+    ENERGY,
+    ENERGY_USD,
+    CARBON_USD,
+    DEMAND_USD,
+    EGRESS_USD,
+    LATE_USD,
+    SLO_USD,
+    TOTAL,
+    BEST,
+    BEST_H,
+) = range(14)
 N_COSTS = 14
 
 
@@ -36,7 +51,8 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
 
     Energy is that of the busy devices above what they would draw asleep, times the region's recent overhead, at the
-    outlook's mean price and carbon over the run. The best hour is looked for at the forecast leads that leave the job on time.
+    outlook's mean price and carbon over the run. The best hour is looked for among the forecast
+    leads that leave the job on time.
     """
     kind, r = jobs.kind[b, j], fleet.region[p]
     lease = kind == INFERENCE
@@ -45,7 +61,9 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     run = jobs.work[b, j] / (1.0 if lease else speed)
     wait = expected_wait_h(b, p, held, pools)
     move = transfer_h(b, j, r, jobs, geo)
-    device_kw = fleet.idle_kw[p] + (fleet.peak_kw[p] - fleet.idle_kw[p]) * fleet.load[kind, p] - fleet.asleep_kw[p]
+    device_kw = (
+        fleet.idle_kw[p] + (fleet.peak_kw[p] - fleet.idle_kw[p]) * fleet.load[kind, p] - fleet.asleep_kw[p]
+    )
     kw = held * device_kw * plants.overhead[b, r]
     kwh = kw * run
     delay = max(wait, move)

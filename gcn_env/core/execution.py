@@ -215,64 +215,90 @@ def book_waiting(b, j, now, until, started, jobs, fleet, geo, ledger):
         terms[b, T.slo] += paid * jobs.value[b, j]
 
 
+@inlined()
+def _open_step(b, t0, t1, jobs, pools, plants, fleet, ledger):
+    """Trips, finish times at this step's speed, and the jobs whose transfer or work ends in it; returns how many."""
+    throttle, pace, region = plants.throttle, plants.pace, fleet.region
+    for p in range(region.shape[0]):
+        pools.busy_h[b, p] = 0.0
+        pools.load_h[b, p] = 0.0
+    paced = True
+    for r in range(throttle.shape[1]):
+        if throttle[b, r] <= 0.0:  # thermal trip
+            evict_region(b, r, jobs, pools, fleet, ledger)
+        paced &= pace[b, r] == throttle[b, r]
+        pace[b, r] = throttle[b, r]
+    n = 0
+    for j in range(jobs.n_live[b]):
+        if jobs.status[b, j] == RUNNING:
+            if not paced:
+                rate = jobs.speed[b, j] * throttle[b, region[jobs.pool[b, j]]]
+                jobs.finish[b, j] = t0 + jobs.work[b, j] / rate
+            n = note_event(b, j, n, t1, jobs)
+        elif jobs.status[b, j] == TRANSIT and jobs.ready[b, j] <= t1:
+            jobs.event[b, n] = j
+            n += 1
+    for p in range(region.shape[0]):
+        if pools.waiting[b, p] > 0:  # repairs and kills changed what is free
+            n = start_what_fits(b, p, t0, t1, n, throttle[b, region[p]], jobs, pools)
+    return n
+
+
+@inlined()
+def _earliest(b, n, jobs):
+    """(position, hour) of the next of `n` events."""
+    event, order, k, when = jobs.event, jobs.order, 0, NEVER
+    for i in range(n):
+        j = event[b, i]
+        at = jobs.ready[b, j] if jobs.status[b, j] == TRANSIT else jobs.finish[b, j]
+        if at < when or (at == when and order[b, j] < order[b, event[b, k]]):
+            k, when = i, at
+    return k, when
+
+
+@inlined()
+def _arrive_at_pool(b, j, when, until, n, rate, jobs, pools, fleet):
+    """The data of job `j` is there: it starts, or joins the queue. Returns the number of events."""
+    p = jobs.pool[b, j]
+    jobs.data_at[b, j] = fleet.region[p]
+    if pools.waiting[b, p] == 0 and jobs.held[b, j] <= pools.healthy[b, p] - pools.busy[b, p]:
+        start(b, j, when, rate * jobs.speed[b, j], jobs, pools)
+        return note_event(b, j, n, until, jobs)
+    enqueue(b, j, jobs, pools)
+    return start_what_fits(b, p, when, until, n, rate, jobs, pools)
+
+
 @kernel()
 def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger):
-    """Phase: run the pools for one control step."""
-    now_h, throttle = clock.now_h, plants.throttle
-    status, event, finish, ready, region = jobs.status, jobs.event, jobs.finish, jobs.ready, fleet.region
+    """Phase: run the pools for one control step, event by event."""
+    now_h, throttle, status, event, region = (
+        clock.now_h,
+        plants.throttle,
+        jobs.status,
+        jobs.event,
+        fleet.region,
+    )
     for b in range(lo, hi):
         t0 = now_h[b]
         t1 = t0 + dt
-        for p in range(region.shape[0]):
-            pools.busy_h[b, p] = 0.0
-            pools.load_h[b, p] = 0.0
-        for r in range(throttle.shape[1]):
-            if throttle[b, r] <= 0.0:  # thermal trip
-                evict_region(b, r, jobs, pools, fleet, ledger)
-        paced = True
-        for r in range(throttle.shape[1]):
-            paced &= plants.pace[b, r] == throttle[b, r]
-            plants.pace[b, r] = throttle[b, r]
-        n = 0
-        for j in range(jobs.n_live[b]):
-            if status[b, j] == RUNNING:
-                if not paced:
-                    rate = jobs.speed[b, j] * throttle[b, region[jobs.pool[b, j]]]
-                    finish[b, j] = t0 + jobs.work[b, j] / rate
-                n = note_event(b, j, n, t1, jobs)
-            elif status[b, j] == TRANSIT and ready[b, j] <= t1:
-                event[b, n] = j
-                n += 1
-        for p in range(region.shape[0]):
-            if pools.waiting[b, p] > 0:  # repairs and kills changed what is free
-                n = start_what_fits(b, p, t0, t1, n, throttle[b, region[p]], jobs, pools)
+        n = _open_step(b, t0, t1, jobs, pools, plants, fleet, ledger)
         while n > 0:
-            k, when = 0, NEVER
-            for i in range(n):
-                j = event[b, i]
-                at = ready[b, j] if status[b, j] == TRANSIT else finish[b, j]
-                if at < when or (at == when and jobs.order[b, j] < jobs.order[b, event[b, k]]):
-                    k, when = i, at
+            k, when = _earliest(b, n, jobs)
             j = event[b, k]
             n -= 1
             event[b, k] = event[b, n]
             p = jobs.pool[b, j]
             rate = throttle[b, region[p]]
             if status[b, j] == TRANSIT:
-                if pools.waiting[b, p] == 0 and jobs.held[b, j] <= pools.healthy[b, p] - pools.busy[b, p]:
-                    start(b, j, when, rate * jobs.speed[b, j], jobs, pools)
-                    n = note_event(b, j, n, t1, jobs)
-                else:
-                    enqueue(b, j, jobs, pools)
-                    n = start_what_fits(b, p, when, t1, n, rate, jobs, pools)
-            else:
-                since = max(t0, ready[b, j])
-                done = book_run(b, j, since, when, rate * jobs.speed[b, j], jobs, pools, fleet)
-                ledger.counts[b, C.work] += done
-                book_waiting(b, j, t0, when, ready[b, j], jobs, fleet, geo, ledger)
-                _complete(b, j, jobs, sources, pools, ledger)
-                if pools.waiting[b, p] > 0:
-                    n = start_what_fits(b, p, when, t1, n, rate, jobs, pools)
+                n = _arrive_at_pool(b, j, when, t1, n, rate, jobs, pools, fleet)
+                continue
+            since = max(t0, jobs.ready[b, j])
+            done = book_run(b, j, since, when, rate * jobs.speed[b, j], jobs, pools, fleet)
+            ledger.counts[b, C.work] += done
+            book_waiting(b, j, t0, when, jobs.ready[b, j], jobs, fleet, geo, ledger)
+            _complete(b, j, jobs, sources, pools, ledger)
+            if pools.waiting[b, p] > 0:
+                n = start_what_fits(b, p, when, t1, n, rate, jobs, pools)
         pack(b, jobs, pools)
         _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger)
 

@@ -15,7 +15,9 @@ _MONTH_END_DAY = (31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
 @inlined()
 def month_of(hour, hours_in_year):
     """Month 0..11 of an hour of the year."""
-    day = int(hour // 24) - (1 if hours_in_year > 8760 and hour >= 1416.0 else 0)  # 29 February is the 28th again
+    day = int(hour // 24) - (
+        1 if hours_in_year > 8760 and hour >= 1416.0 else 0
+    )  # 29 February is the 28th again
     month = 0
     for end in _MONTH_END_DAY:
         if day >= end:
@@ -53,7 +55,7 @@ def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger):
 
 @inlined()
 def settle(b, now, jobs, fleet, money, ledger):
-    """At the horizon: unfinished work costs its energy at reference prices on a mean pool, and its expected lateness."""
+    """At the horizon: unfinished work costs its energy on a mean pool at reference prices, and its lateness."""
     for j in range(jobs.n_live[b]):
         kind, work, gang = jobs.kind[b, j], jobs.work[b, j], jobs.gang[b, j]
         usd, n, speed = 0.0, 0.0, 0.0

@@ -23,7 +23,9 @@ def _source_hash() -> str:
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256(numba.__version__.encode())
     outside = [package / f"{name}.py" for name in ("tables", "ledger", "observation", "encoder", "drivers")]
-    for path in sorted([*outside, *package.glob("core/*.py")]):  # all kernels, and the tables whose columns they use
+    for path in sorted(
+        [*outside, *package.glob("core/*.py")]
+    ):  # all kernels, and the tables whose columns they use
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -55,44 +55,62 @@ def send(b, j, p, now, jobs, pools, fleet, geo, ledger):
     kind = jobs.kind[b, j]
     jobs.status[b, j] = TRANSIT
     jobs.pool[b, j] = p
-    jobs.data_at[b, j] = r
     jobs.speed[b, j] = 1.0 if kind == INFERENCE else fleet.speed[kind, p]
     jobs.held[b, j] = devices_needed(kind, jobs.gang[b, j], fleet.speed[kind, p])
     ledger.counts[b, C.placed] += 1.0
 
 
+@inlined()
+def any_legal(b, j, jobs, plants, fleet, geo):
+    """Whether some pool may run job `j`."""
+    found = False
+    for p in range(fleet.region.shape[0]):
+        found = found or legal_pool(b, j, p, jobs, plants, fleet, geo)
+    return found
+
+
+@inlined()
+def _place(b, a, j, now, jobs, pools, plants, fleet, geo, ledger):
+    """Carry out choice `a` for job `j` (-1: no job); returns 1 if it is illegal, which leaves the job as it is."""
+    if a == 0:  # inference may wait only where nothing may run it
+        waits = j >= 0 and jobs.kind[b, j] == INFERENCE
+        return 1 if waits and any_legal(b, j, jobs, plants, fleet, geo) else 0
+    if j < 0 or a < 0 or a > fleet.region.shape[0] or jobs.status[b, j] != PENDING:
+        return 1
+    if not legal_pool(b, j, a - 1, jobs, plants, fleet, geo):
+        return 1
+    send(b, j, a - 1, now, jobs, pools, fleet, geo, ledger)
+    return 0
+
+
+@inlined()
+def _command(b, r, h, a, n_levels, plants, plant, money, ledger):
+    """Command level `a` of head `h` of region `r`; returns 1 if it is illegal, which leaves the set-point as it is."""
+    v = b % plant.head_low.shape[0]
+    low, high = plant.head_low[v, r, h], plant.head_high[v, r, h]
+    if a < 0 or a >= n_levels or (a > 0 and high <= low):
+        return 1
+    if high > low:
+        share = a / (n_levels - 1.0)
+        if plant.head_curve[v, r, h] == 2.0:
+            share *= share
+        before = (plants.command[b, r, h] - low) / (high - low)
+        ledger.terms[b, T.wear] += abs(share - before) * money.travel_usd
+        plants.command[b, r, h] = low + (high - low) * share
+    return 0
+
+
 @kernel()
 def dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger):
     """Phase: carry out `actions` [B, Q + 3R]; what is illegal becomes 'leave as it is' and is counted."""
-    slot, status, now_h = jobs.slot, jobs.status, clock.now_h
-    head_low, head_high, head_curve = plant.head_low, plant.head_high, plant.head_curve
-    command, terms, counts = plants.command, ledger.terms, ledger.counts
-    n_slots, n_pools = slot.shape[1], fleet.region.shape[0]
+    slot, now_h, n_slots = jobs.slot, clock.now_h, jobs.slot.shape[1]
     for b in range(lo, hi):
         illegal = 0
         for q in range(n_slots):
-            a, j = actions[b, q], slot[b, q]
-            if a == 0:
-                continue
-            if j < 0 or a < 0 or a > n_pools or status[b, j] != PENDING:
-                illegal += 1
-            elif legal_pool(b, j, a - 1, jobs, plants, fleet, geo):
-                send(b, j, a - 1, now_h[b], jobs, pools, fleet, geo, ledger)
-            else:
-                illegal += 1
-        v = b % head_low.shape[0]
-        for r in range(command.shape[1]):
+            illegal += _place(b, actions[b, q], slot[b, q], now_h[b], jobs, pools, plants, fleet, geo, ledger)
+        for r in range(plants.command.shape[1]):
             for h in range(N_HEADS):
                 a = actions[b, n_slots + r * N_HEADS + h]
-                low, high = head_low[v, r, h], head_high[v, r, h]
-                if a < 0 or a >= n_levels:
-                    illegal += 1
-                elif high > low:
-                    share = a / (n_levels - 1.0)
-                    if head_curve[v, r, h] == 2.0:
-                        share *= share
-                    before = (command[b, r, h] - low) / (high - low)
-                    terms[b, T.wear] += abs(share - before) * money.travel_usd
-                    command[b, r, h] = low + (high - low) * share
-        counts[b, C.illegal] += illegal
+                illegal += _command(b, r, h, a, n_levels, plants, plant, money, ledger)
+        ledger.counts[b, C.illegal] += illegal
         clock.illegal[b] = illegal

@@ -133,7 +133,9 @@ class PlantParams(NamedTuple):
     values: npt.NDArray[np.float64]  # [V, R, len(PLANT)]
     head_low: npt.NDArray[np.float64]  # [V, R, N_HEADS] physical value of level 0
     head_high: npt.NDArray[np.float64]  # [V, R, N_HEADS] physical value of the highest level
-    head_curve: npt.NDArray[np.float64]  # [V, R, N_HEADS] 1: levels in equal steps, 2: steps that grow (squares)
+    head_curve: npt.NDArray[
+        np.float64
+    ]  # [V, R, N_HEADS] 1: levels in equal steps, 2: steps that grow (squares)
 
 
 def column(params: PlantParams, name: str) -> npt.NDArray[np.float64]:

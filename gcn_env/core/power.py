@@ -1,7 +1,7 @@
 """Node power from what the pools ran: busy devices, idle ones kept awake, and sleepers (physics.md, 2.1, E50).
 
-`P = P_idle + (P_peak - P_idle) * load` per busy device, with `load = u**beta` fixed per class and hardware. Idle devices
-beyond the reserve sleep; waking costs `wake_h` hours at idle power.
+`P = P_idle + (P_peak - P_idle) * load` per busy device, with `load = u**beta` fixed per class and hardware. Idle
+devices beyond the reserve sleep; waking costs `wake_h` hours at idle power.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the world outside does: prices, carbon and weather of the hour, their forecasts, and the outlook made of both."""
+"""The world outside: prices, carbon and weather of the hour, their forecasts, and the outlook made of both."""
 
 from __future__ import annotations
 

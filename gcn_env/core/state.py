@@ -31,7 +31,6 @@ class Clock(NamedTuple):
     year: Array  # int64 [B] row of the signal bank
     start_h: Array  # float64 [B] hour of that year (UTC) at which the episode began
     now_h: Array  # float64 [B] hour of that year now
-    episode: Array  # int64 [B] episodes finished since the last seeding
     seed: Array  # uint64 [B] seed of the running episode
     rng: Array  # uint64 [B, N_STREAMS]
     illegal: Array  # int64 [B] illegal choices of the running step
@@ -98,7 +97,9 @@ class Pools(NamedTuple):
 
     healthy: Array  # int32 [B, P] devices in service
     busy: Array  # int32 [B, P] devices held by running jobs
-    claimed: Array  # int32 [B, P] devices claimed by choices of this step not yet carried out (sequential view)
+    claimed: (
+        Array  # int32 [B, P] devices claimed by choices of this step not yet carried out (sequential view)
+    )
     waiting: Array  # int32 [B, P] jobs in the pool's own queue
     first: Array  # int32 [B, P] head of that queue, -1 none
     last: Array  # int32 [B, P] its end, -1 none
@@ -163,11 +164,13 @@ class State(NamedTuple):
 
 
 _TYPES: dict[str, Any] = {
-    "step": np.int64, "year": np.int64, "episode": np.int64, "seed": np.uint64, "rng": np.uint64, "illegal": np.int64,
+    "step": np.int64, "year": np.int64, "seed": np.uint64, "rng": np.uint64, "illegal": np.int64,
     "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "n_live": np.int64,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
-    "order": np.int64, "shown": np.int64, "compressor": np.int8, "event": np.int32, "queue": np.int32, "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32, "busy": np.int32, "claimed": np.int32, "month": np.int64,
+    "order": np.int64, "shown": np.int64, "compressor": np.int8, "event": np.int32, "queue": np.int32,
+    "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32,
+    "busy": np.int32, "claimed": np.int32, "month": np.int64,
 }  # fmt: skip
 
 
@@ -223,5 +226,4 @@ def copy_into(target: State, source: State) -> None:
 
 def copied(state: State) -> State:
     """An independent copy."""
-    groups = [type(g)(*(a.copy() for a in g)) for g in state]
-    return State(*groups)
+    return State._make([type(g)._make(a.copy() for a in g) for g in state])

@@ -19,7 +19,6 @@ Environments never read each other, so any split into ranges gives the same bits
 
 from __future__ import annotations
 
-
 from gcn_env.core import rng
 from gcn_env.core.execution import execute, start
 from gcn_env.core.failures import fail
@@ -68,7 +67,7 @@ def close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done):
     """Phase: settle at the horizon, pay the reward, add the step to the episode's sums."""
     for b in range(lo, hi):
         done[b] = clock.step[b] >= timing.horizon
-        if done[b]:
+        if clock.step[b] == timing.horizon:
             settle(b, clock.now_h[b], jobs, fleet, money, ledger)
         reward[b] = -total(ledger.terms[b]) / money.reference_usd
         for k in range(ledger.terms.shape[1]):
@@ -101,7 +100,7 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
 
 @kernel()
 def _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, geo, work, money, ledger):
-    """Start a job with `left` of its work to do on the legal pool with most free devices; leave it pending if none fits."""
+    """Start a job with `left` of its work to do on the legal pool with most free devices, if one fits."""
     now = clock.now_h[b]
     gang = add_job(b, now, rng.EPISODE, s, row, origin, clock, jobs, work, money, ledger)
     if gang == 0:
@@ -144,7 +143,23 @@ def standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, wor
                 while sources.leased[b, s, r] + 0.5 < want:
                     row = first + rng.integer(state, b, rng.EPISODE, rows)
                     left = rng.uniform(state, b, rng.EPISODE)
-                    gang = _fill(b, s, row, left, r, clock, jobs, sources, pools, plants, fleet, geo, work, money, ledger)
+                    gang = _fill(
+                        b,
+                        s,
+                        row,
+                        left,
+                        r,
+                        clock,
+                        jobs,
+                        sources,
+                        pools,
+                        plants,
+                        fleet,
+                        geo,
+                        work,
+                        money,
+                        ledger,
+                    )
                     if gang == 0:
                         break
                     sources.leased[b, s, r] += gang
@@ -157,7 +172,9 @@ def standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, wor
                 row = first + rng.integer(state, b, rng.EPISODE, rows)
             left = rng.uniform(state, b, rng.EPISODE)
             origin = draw_origin(state, b, rng.EPISODE, work.origin, s)
-            _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, geo, work, money, ledger)
+            _fill(
+                b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, geo, work, money, ledger
+            )
 
 
 @kernel()

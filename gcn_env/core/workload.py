@@ -138,7 +138,9 @@ def _replay(b, t, dt, s, split, clock, jobs, sources, work, money, ledger):
         for _k in range(copies):
             origin = draw_origin(state, b, rng.ARRIVALS, work.origin, s)
             start = min(max(t + dt - (elapsed - due), t), t + dt)
-            add_job(b, start, rng.ARRIVALS, s, first + cursor % rows, origin, clock, jobs, work, money, ledger)
+            add_job(
+                b, start, rng.ARRIVALS, s, first + cursor % rows, origin, clock, jobs, work, money, ledger
+            )
         cursor += 1
     sources.cursor[b, s] = cursor
 
@@ -176,11 +178,13 @@ def _leases(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money,
 @kernel()
 def arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledger):
     """Phase: jobs that arrive during the step that begins at `now_h`; they can be placed at its end."""
-    step, now_h, year, weekdays = clock.step, clock.now_h, clock.year, bank.weekday
+    now_h, year, weekdays = clock.now_h, clock.year, bank.weekday
     modulation = sources.modulation
     for b in range(lo, hi):
         t, weekday = now_h[b], weekdays[year[b]]
-        new_hour = math.floor(t + dt + _TINY_H) != math.floor(t + _TINY_H)  # 5 min are no exact share of an hour
+        new_hour = math.floor(t + dt + _TINY_H) != math.floor(
+            t + _TINY_H
+        )  # 5 min are no exact share of an hour
         for s in range(work.kind.shape[0]):
             if work.sigma[s] > 0.0 and new_hour:
                 phi = work.phi[s]
@@ -230,5 +234,3 @@ def release_lease(b, j, jobs, sources):
     """A lease has ended: the autoscaler may ask for another."""
     if jobs.kind[b, j] == INFERENCE:
         sources.leased[b, jobs.source[b, j], jobs.origin[b, j]] -= jobs.gang[b, j]
-
-

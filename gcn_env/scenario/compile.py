@@ -155,7 +155,9 @@ def _fleet(s: Scenario) -> tuple[Fleet, list[str], list[str]]:
         for pool, p in spec.pools.items():
             if p.hardware not in types:
                 near = nearest(p.hardware, types)
-                raise UserError(f"regions.{region}.pools.{pool}.hardware: unknown {p.hardware!r}{near} (known: {', '.join(types)})")
+                raise UserError(
+                    f"regions.{region}.pools.{pool}.hardware: unknown {p.hardware!r}{near} (known: {', '.join(types)})"
+                )
             names.append(f"{region}/{pool}")
             parts.append((r, p, types[p.hardware]))
 
@@ -165,7 +167,12 @@ def _fleet(s: Scenario) -> tuple[Fleet, list[str], list[str]]:
     def by_class(pick: Any) -> Array:
         return np.array([[pick(h, name) for _, _, h in parts] for name in CLASSES], np.float64)
 
-    use = {"training": 0.9, "batch": 0.7, "inference": 0.55, "hpc": 0.9}  # [E] mean utilisation of held devices
+    use = {
+        "training": 0.9,
+        "batch": 0.7,
+        "inference": 0.55,
+        "hpc": 0.9,
+    }  # [E] mean utilisation of held devices
     fleet = Fleet(
         region=column(lambda r, p, h: r, np.int64),
         devices=column(lambda r, p, h: p.devices, np.int64),
@@ -198,7 +205,9 @@ def _geo(s: Scenario, fleet: Fleet) -> Geo:
     for name, region in s.regions.items():
         if region.profile not in sites():
             near = nearest(region.profile, sites())
-            raise UserError(f"regions.{name}.profile: unknown {region.profile!r}{near} (known: {', '.join(sites())})")
+            raise UserError(
+                f"regions.{name}.profile: unknown {region.profile!r}{near} (known: {', '.join(sites())})"
+            )
     tables, names, regions = network_tables(), list(s.regions), list(s.regions.values())
     known, matrix = tables["rtt_ms"]["regions"], tables["rtt_ms"]["matrix"]
     fit = tables["rtt_ms"]["distance_regression"]
@@ -210,7 +219,9 @@ def _geo(s: Scenario, fleet: Fleet) -> Geo:
     rtt = np.ones((n, n))
     for i in range(n):
         for k in range(n):
-            given = s.network.rtt_ms.get(f"{names[i]}~{names[k]}", s.network.rtt_ms.get(f"{names[k]}~{names[i]}"))
+            given = s.network.rtt_ms.get(
+                f"{names[i]}~{names[k]}", s.network.rtt_ms.get(f"{names[k]}~{names[i]}")
+            )
             a, c = regions[i].profile, regions[k].profile
             if i == k:
                 rtt[i, k] = 1.0
@@ -221,7 +232,9 @@ def _geo(s: Scenario, fleet: Fleet) -> Geo:
             else:
                 rtt[i, k] = fit["a"] + fit["b"] * _great_circle_km(regions[i], regions[k])
     price = tables["egress_usd_per_gb"]["per_region"]
-    egress = [price.get(r.profile, {}).get("usd_per_gb", s.network.default_egress_usd_per_gb) for r in regions]
+    egress = [
+        price.get(r.profile, {}).get("usd_per_gb", s.network.default_egress_usd_per_gb) for r in regions
+    ]
     laws = sorted({r.jurisdiction for r in regions})
     if len(laws) > 32:
         raise UserError(f"{len(laws)} jurisdictions; at most 32 fit a job's rule")
@@ -271,7 +284,14 @@ def _outside(s: Scenario, bank: SignalBank) -> Bank:
     if kind == "noisy":
         sd = forecast_sd(bank, kind) * s.signals.forecast.error_scale
     noise = noise_table(s.signals.seed, NOISE_LENGTH)
-    return Bank(bank.values, bank.hours, bank.weekday, np.ascontiguousarray(sd, np.float64), int(kind == "persistence"), noise)
+    return Bank(
+        bank.values,
+        bank.hours,
+        bank.weekday,
+        np.ascontiguousarray(sd, np.float64),
+        int(kind == "persistence"),
+        noise,
+    )
 
 
 def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> World:
@@ -288,7 +308,10 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
     bank = _bank(scenario, data_dir)
     needed = timing.horizon * timing.dt_h + 48.0
     if needed > bank.hours.min():
-        raise UserError(f"time.episode_days: {scenario.time.episode_days:g} days do not fit a year of {bank.hours.min()} h with a day at each end")
+        raise UserError(
+            f"time.episode_days: {scenario.time.episode_days:g} days do not fit a year of "
+            f"{bank.hours.min()} h with a day at each end"
+        )
     work, fingerprints = compile_work(scenario, fleet, geo, data_dir)
     plant = compile_plants(
         [

@@ -25,7 +25,10 @@ def _origins(name: str, spec: Jobs, regions: list[str]) -> Array:
     """Cumulative share of origins."""
     unknown = [r for r in spec.origins if r not in regions]
     if unknown:
-        raise UserError(f"jobs.{name}.origins: unknown region {unknown[0]!r}{nearest(unknown[0], regions)} (regions: {', '.join(regions)})")
+        raise UserError(
+            f"jobs.{name}.origins: unknown region {unknown[0]!r}{nearest(unknown[0], regions)} "
+            f"(regions: {', '.join(regions)})"
+        )
     weights = np.array([spec.origins.get(r, 0.0) if spec.origins else 1.0 for r in regions])
     return np.cumsum(weights / weights.sum())
 
@@ -36,27 +39,42 @@ def _laws(name: str, spec: Jobs, s: Scenario, geo: Geo) -> tuple[Array, Array]:
     allowed = laws if spec.jurisdictions is None else list(spec.jurisdictions)
     unknown = [a for a in allowed if a not in laws]
     if unknown:
-        raise UserError(f"jobs.{name}.jurisdictions: unknown {unknown[0]!r}{nearest(unknown[0], laws)} (known: {', '.join(laws)})")
+        raise UserError(
+            f"jobs.{name}.jurisdictions: unknown {unknown[0]!r}{nearest(unknown[0], laws)} (known: {', '.join(laws)})"
+        )
     everywhere = sum(1 << laws.index(a) for a in allowed)
     home = np.array([1 << int(j) for j in geo.jurisdiction], np.int64)
     return home, np.full(len(home), everywhere, np.int64)
 
 
 def _fits(
-    name: str, kind: int, home: Array, anywhere: Array, trust: int, origin: Array, spec: Jobs, fleet: Fleet, geo: Geo, regions: list[str]
+    name: str,
+    kind: int,
+    home: Array,
+    anywhere: Array,
+    trust: int,
+    origin: Array,
+    spec: Jobs,
+    fleet: Fleet,
+    geo: Geo,
+    regions: list[str],
 ) -> tuple[Array, Array]:
     """Largest gang [R, 2] and memory [R, 2] that some legal pool offers, for unrestricted and restricted jobs."""
     gang, memory = np.zeros((len(home), 2), np.int64), np.zeros((len(home), 2))
     share = np.diff(origin, prepend=0.0)
     for r in range(len(home)):
         for bound, law in enumerate((anywhere[r], home[r])):
-            legal = (fleet.speed[kind] > 0) & (fleet.trust >= trust) & ((law >> geo.jurisdiction[fleet.region]) & 1 == 1)
+            legal = (
+                (fleet.speed[kind] > 0)
+                & (fleet.trust >= trust)
+                & ((law >> geo.jurisdiction[fleet.region]) & 1 == 1)
+            )
             used = share[r] > 0 and (spec.restricted_share > 0 if bound else spec.restricted_share < 1)
             if used and not legal.any():
                 whose = "restricted" if bound else "unrestricted"
                 raise UserError(
                     f"jobs.{name}: {whose} jobs from {regions[r]} have no pool that may run them; "
-                    "add a pool of fitting hardware and trust there, or change restricted_share, jurisdictions or origins"
+                    "add a pool of fitting hardware and trust there, or change restricted_share, jurisdictions, origins"
                 )
             if legal.any():
                 room = np.where(legal, fleet.devices * (fleet.speed[kind] if kind == INFERENCE else 1.0), 0)
@@ -96,10 +114,21 @@ def _process(spec: Jobs) -> tuple[Array, Array, float, float, float, float, int,
         rates = rate_profile(spec.traffic)
         return rates.hour_profile, np.ones(7), rates.resid_sd, rates.resid_phi_h, 1.0, 1.5, 1, 1.0
     p = arrival_process(spec.table, batch_max=spec.batch_max)
-    return p.hour_profile, p.weekday_profile, p.sigma, p.phi, 1.0 - p.multi_share, p.pareto_alpha, p.batch_max, p.mean_batch
+    return (
+        p.hour_profile,
+        p.weekday_profile,
+        p.sigma,
+        p.phi,
+        1.0 - p.multi_share,
+        p.pareto_alpha,
+        p.batch_max,
+        p.mean_batch,
+    )
 
 
-def compile_work(s: Scenario, fleet: Fleet, geo: Geo, data_dir: str | Path | None) -> tuple[Work, dict[str, str]]:
+def compile_work(
+    s: Scenario, fleet: Fleet, geo: Geo, data_dir: str | Path | None
+) -> tuple[Work, dict[str, str]]:
     """All sources as arrays, and the fingerprints of the trace files read.
 
     A source's rate is what keeps `load` of the capacity of its class busy: capacity is devices times speed over all
@@ -109,7 +138,23 @@ def compile_work(s: Scenario, fleet: Fleet, geo: Geo, data_dir: str | Path | Non
 
     names, n, r = list(s.jobs), len(s.jobs), len(s.regions)
     prints: dict[str, str] = {}
-    f = {k: np.zeros(n) for k in ("rate", "sigma", "phi", "single", "alpha", "slack_min", "slack_mean", "slack_h", "value", "slo_ms", "restricted", "series_h")}
+    f = {
+        k: np.zeros(n)
+        for k in (
+            "rate",
+            "sigma",
+            "phi",
+            "single",
+            "alpha",
+            "slack_min",
+            "slack_mean",
+            "slack_h",
+            "value",
+            "slo_ms",
+            "restricted",
+            "series_h",
+        )
+    }
     i = {k: np.zeros(n, np.int64) for k in ("kind", "mode", "batch_max", "local", "trust")}
     by_split = {k: np.zeros((3, n)) for k in ("window_h", "standing", "longest_h")}
     rows = {k: np.zeros((3, n), np.int64) for k in ("first", "rows", "series_first", "series_rows")}
@@ -126,12 +171,25 @@ def compile_work(s: Scenario, fleet: Fleet, geo: Geo, data_dir: str | Path | Non
             prints[spec.trace.file] = fingerprint(folder / spec.trace.file)
         capacity = float((fleet.devices * fleet.speed[kind]).sum())
         if capacity == 0.0:
-            raise UserError(f"jobs.{name}: no pool can run class {spec.job_class!r}; add hardware with a speed for it")
+            raise UserError(
+                f"jobs.{name}: no pool can run class {spec.job_class!r}; add hardware with a speed for it"
+            )
         origin[k] = _origins(name, spec, list(s.regions))
         home[k], anywhere[k] = _laws(name, spec, s, geo)
         trust = TRUST[spec.trust]
-        fit_gang[k], fit_memory[k] = _fits(name, kind, home[k], anywhere[k], trust, origin[k], spec, fleet, geo, list(s.regions))
-        hours[k], days[k], f["sigma"][k], f["phi"][k], f["single"][k], f["alpha"][k], i["batch_max"][k], batch = _process(spec)
+        fit_gang[k], fit_memory[k] = _fits(
+            name, kind, home[k], anywhere[k], trust, origin[k], spec, fleet, geo, list(s.regions)
+        )
+        (
+            hours[k],
+            days[k],
+            f["sigma"][k],
+            f["phi"][k],
+            f["single"][k],
+            f["alpha"][k],
+            i["batch_max"][k],
+            batch,
+        ) = _process(spec)
         wanted = spec.load * capacity
         mode = LEASES if kind == INFERENCE else (REPLAY if spec.trace else PROCESS)
         parts = _tables(name, spec, folder)
@@ -152,14 +210,23 @@ def compile_work(s: Scenario, fleet: Fleet, geo: Geo, data_dir: str | Path | Non
         else:
             f["rate"][k] = wanted
             if spec.trace and folder:
-                for split_index, split in enumerate(SPLITS):
-                    rates = read_rates(folder / spec.trace.file, window_h=getattr(spec.trace, f"{split}_h"))
-                    rows["series_first"][split_index, k], rows["series_rows"][split_index, k] = series_at, len(rates.rate)
+                for at_split, name_of_split in enumerate(SPLITS):
+                    rates = read_rates(
+                        folder / spec.trace.file, window_h=getattr(spec.trace, f"{name_of_split}_h")
+                    )
+                    rows["series_first"][at_split, k], rows["series_rows"][at_split, k] = (
+                        series_at,
+                        len(rates.rate),
+                    )
                     f["series_h"][k] = rates.step_h
                     series.append(rates.rate / rates.rate.mean())
                     series_at += len(rates.rate)
         i["kind"][k], i["mode"][k], i["local"][k], i["trust"][k] = kind, mode, int(spec.local_clock), trust
-        f["slack_min"][k], f["slack_mean"][k], f["slack_h"][k] = spec.slack_min_share, spec.slack_mean_share, spec.slack_h
+        f["slack_min"][k], f["slack_mean"][k], f["slack_h"][k] = (
+            spec.slack_min_share,
+            spec.slack_mean_share,
+            spec.slack_h,
+        )
         f["value"][k], f["restricted"][k] = spec.late_usd_per_device_h, spec.restricted_share
         f["slo_ms"][k] = spec.slo_ms or np.inf
     joined = {c: np.concatenate([getattr(t, c) for t in tables]) for c in _COLUMNS}

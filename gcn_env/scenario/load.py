@@ -23,7 +23,9 @@ def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
     keys = [loader.construct_object(k, deep=True) for k, _ in node.value]
     twice = sorted({str(k) for k in keys if keys.count(k) > 1})
     if twice:
-        raise UserError(f"{node.start_mark.name}, line {node.start_mark.line + 1}: keys given twice: {', '.join(twice)}")
+        raise UserError(
+            f"{node.start_mark.name}, line {node.start_mark.line + 1}: keys given twice: {', '.join(twice)}"
+        )
     loader.flatten_mapping(node)
     return dict(loader.construct_pairs(node, deep=True))
 
@@ -59,10 +61,14 @@ def find(name: str | Path) -> Path:
         for folder in shipped_dirs():  # configs/scenarios/x.yaml also works from an installed package
             if (folder / path.name).is_file():
                 return folder / path.name
-        raise UserError(f"no scenario file {path}{nearest(path.stem, shipped())} (shipped: {', '.join(shipped())})")
+        raise UserError(
+            f"no scenario file {path}{nearest(path.stem, shipped())} (shipped: {', '.join(shipped())})"
+        )
     if str(name) in shipped():
         return shipped()[str(name)]
-    raise UserError(f"no scenario named {name!r}{nearest(str(name), shipped())} (shipped: {', '.join(shipped())})")
+    raise UserError(
+        f"no scenario named {name!r}{nearest(str(name), shipped())} (shipped: {', '.join(shipped())})"
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -105,7 +111,9 @@ def _with_parents(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     if parent is None:
         return data
     if not isinstance(parent, str):
-        raise UserError(f"{path}: extends is {parent!r}; give the name of one scenario (shipped: {', '.join(shipped())})")
+        raise UserError(
+            f"{path}: extends is {parent!r}; give the name of one scenario (shipped: {', '.join(shipped())})"
+        )
     beside = path.parent / f"{parent}.yaml"
     return merged(_with_parents(beside if beside.is_file() else find(parent), (*chain, path.resolve())), data)
 
@@ -146,7 +154,9 @@ def explain(error: ValidationError, where: str) -> str:
         place = ".".join(str(p) for p in e["loc"])
         if e["type"] == "extra_forbidden":
             allowed = _fields(Scenario, e["loc"])
-            lines.append(f"{place}: unknown key{nearest(str(e['loc'][-1]), allowed)} (allowed: {', '.join(allowed)})")
+            lines.append(
+                f"{place}: unknown key{nearest(str(e['loc'][-1]), allowed)} (allowed: {', '.join(allowed)})"
+            )
         elif e["type"] == "missing":
             lines.append(f"{place}: missing")
         else:

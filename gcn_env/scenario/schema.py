@@ -85,7 +85,9 @@ class Signals(Strict):
                 raise ValueError(f"signals.{split} is empty; give it at least one year")
             for year in years:
                 if year in seen:
-                    raise ValueError(f"year {year} is in {seen[year]} and in {split}; a year belongs to one split")
+                    raise ValueError(
+                        f"year {year} is in {seen[year]} and in {split}; a year belongs to one split"
+                    )
                 seen[year] = split
         return self
 
@@ -122,7 +124,9 @@ class Pool(Strict):
     @model_validator(mode="after")
     def _whole_nodes(self) -> Pool:
         if self.devices % self.devices_per_node:
-            raise ValueError(f"devices = {self.devices} is not a multiple of devices_per_node = {self.devices_per_node}")
+            raise ValueError(
+                f"devices = {self.devices} is not a multiple of devices_per_node = {self.devices_per_node}"
+            )
         return self
 
 
@@ -169,9 +173,13 @@ class Trace(Strict):
         windows = sorted((*getattr(self, f"{s}_h"), s) for s in SPLITS)
         for (a, e, name), following in zip(windows, [*windows[1:], None], strict=True):
             if not 0 <= a < e:
-                raise ValueError(f"trace window {name}_h = [{a:g}, {e:g}] is empty; give [from, to] with from < to")
+                raise ValueError(
+                    f"trace window {name}_h = [{a:g}, {e:g}] is empty; give [from, to] with from < to"
+                )
             if following is not None and e > following[0]:
-                raise ValueError(f"trace windows of {name} and {following[2]} overlap; a window belongs to one split")
+                raise ValueError(
+                    f"trace windows of {name} and {following[2]} overlap; a window belongs to one split"
+                )
         return self
 
 

@@ -159,9 +159,6 @@ def test_pools_never_run_more_than_is_healthy():
     assert (s.pools.healthy == 0).any()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="kill() leaves data_at at the destination of a transfer that never ended"
-)
 def test_data_of_a_transfer_that_failed_is_where_it_was():
     """An outage half way through a transfer: bytes that did not arrive cannot be read at the far end."""
     luck = Luck(1, outage_per_h=1e9)
