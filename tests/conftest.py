@@ -6,11 +6,15 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
+
+from gcn_env.core.jit import CACHE_DIR
+from tests.house.tools import succeeds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,12 +29,21 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
-# Files of a few long tests start first, so that no worker ends alone with one of them.
-FIRST = ("test_plain_python.py", "test_tools.py", "test_readme.py")
+# One worker compiles the step while the other does what needs no step; then the long README test; then the rest.
+ORDER = {"test_plain_python.py": 0, "test_tools.py": 1, "house": 2, "core": 3, "test_readme.py": 4}
+
+COMPILE = """
+import numpy as np, gcn_env
+from gcn_env.sim import Sim
+for view in ("joint", "sequential"):
+    sim = Sim(gcn_env.load_world("smoke"), 1, view=view)
+    sim.reset(np.zeros(1, np.uint64))
+    sim.step(np.zeros((1, len(sim.head_sizes)) if view == "joint" else 1, np.int64))
+"""
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    items.sort(key=lambda item: ORDER.get(item.path.name, ORDER.get(item.path.parent.name, len(ORDER))))
 
 
 def pytest_make_parametrize_id(val, argname):
@@ -46,18 +59,17 @@ def root():
 
 @pytest.fixture(scope="session")
 def compiled_step():
-    """Compile the step, or load it from the cache: the first worker compiles, others wait, then load."""
-    from filelock import FileLock
+    """The step is in Numba's cache: the first worker compiles it, others wait.
 
-    import gcn_env
-    from gcn_env.core.jit import CACHE_DIR
-    from gcn_env.sim import Sim
-
-    with FileLock(Path(CACHE_DIR) / "warm.lock"):
-        for view in ("joint", "sequential"):
-            sim = Sim(gcn_env.load_world("smoke"), 1, view=view)
-            sim.reset(np.zeros(1, np.uint64))
-            sim.step(np.zeros((1, len(sim.head_sizes)) if view == "joint" else 1, np.int64))
+    In a process of its own, since coverage's tracer more than doubles the time that the compiler takes.
+    """
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return
+    done = Path(CACHE_DIR) / "step-compiled"
+    with FileLock(Path(CACHE_DIR) / "step.lock"):
+        if not done.exists():
+            succeeds([sys.executable, "-c", COMPILE], ROOT, PYTHONPATH=str(ROOT))
+            done.touch()
 
 
 @pytest.fixture(autouse=True)

@@ -21,15 +21,6 @@ def python(request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("folder", "marks"), [("core", "not compiled and not slow"), ("env", "smoke")])
-def test_tests_pass_without_compiling(python, root, folder, marks):
-    """A selection once more with NUMBA_DISABLE_JIT=1."""
-    command = [*python, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-m", marks]
-    done = run([*command, root / "tests" / folder], root, NUMBA_DISABLE_JIT="1")
-    assert done.returncode in (0, NO_TESTS), done.stdout[-6000:]
-
-
-@pytest.mark.slow
 def test_machine_code_books_what_plain_python_books(python, root, compiled_step):
     """Both views through the smallest world; the libraries' last bits may differ, so not bit for bit."""
     command = [*python, "-m", "tests.house.drive"]
@@ -39,3 +30,12 @@ def test_machine_code_books_what_plain_python_books(python, root, compiled_step)
         for name, booked in compiled.items():
             expected, where = plain[view][name], f"{view} {name}"
             np.testing.assert_allclose(booked, expected, rtol=1e-9, atol=1e-9, err_msg=where)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("folder", "marks"), [("core", "not compiled and not slow"), ("env", "smoke")])
+def test_tests_pass_without_compiling(python, root, folder, marks):
+    """A selection once more with NUMBA_DISABLE_JIT=1."""
+    command = [*python, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-m", marks]
+    done = run([*command, root / "tests" / folder], root, NUMBA_DISABLE_JIT="1")
+    assert done.returncode in (0, NO_TESTS), done.stdout[-6000:]
