@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 Choose = Callable[[dict[str, Array]], Array]
 SAMPLES = 2048  # observations from which column statistics are taken
 LOOK = 64  # vector steps of the look around where environments are not spread
+VALUE_WEIGHT = 0.1  # of the value's squared error beside the imitation: heavy tails must not crowd it out
 Say = Callable[[str, float], None]  # what is being done, share done
 
 
@@ -159,7 +160,7 @@ def _fit(learner: Learner, optimizer: torch.optim.Optimizer) -> float:
         for batch in model.rollout_buffer.get(model.batch_size):
             heads, value = model.policy.heads(batch.observations)
             place, cool, agree = heads.imitation(batch.actions.long(), start.slip)
-            loss: Tensor = place + cool + model.vf_coef * functional.mse_loss(value, batch.returns)
+            loss: Tensor = place + cool + VALUE_WEIGHT * functional.mse_loss(value, batch.returns)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.policy.parameters(), model.max_grad_norm)
