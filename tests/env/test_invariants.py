@@ -235,6 +235,7 @@ def test_moves_and_illegal_choices_are_counted():
             for k in range(q):
                 a = act[b, k]
                 if a == 0:
+                    illegal[b] += not mask[b, k, 0]
                     continue
                 if not 0 < a <= p or not mask[b, k, a]:
                     illegal[b] += 1
