@@ -222,9 +222,9 @@ class OneHead:
         mask[:, 1 : p + 1] = 0.0
         mask[placing, : p + 1] = obs["mask"][placing, : p + 1]
         at = np.where(placing, 0, 1 + 3 * region + head - 1)
-        for i in np.flatnonzero(~placing):
-            first = p + 1 + (at[i] - 1) * self._levels
-            mask[i, first : first + self._levels] = obs["mask"][i, : self._levels]
+        cooled = np.flatnonzero(~placing)
+        first = p + 1 + (at[cooled] - 1) * self._levels
+        mask[cooled[:, None], first[:, None] + np.arange(self._levels)] = obs["mask"][cooled, : self._levels]
         joint = {k: v for k, v in obs.items() if k != "head"} | {"mask": mask}
         actions, _ = self._policy.predict(joint, deterministic=True)
         return np.asarray(actions)[np.arange(b), at]
