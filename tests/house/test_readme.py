@@ -65,3 +65,28 @@ def test_command_runs(root, tmp_path, compiled_step, name):
     succeeds(["bash", "-euo", "pipefail", "-c", command], tmp_path)
     for folder in re.findall(r"--(?:run|out) (\S+)", command):
         assert any((tmp_path / folder).iterdir())
+
+
+def test_links_and_paths_lead_somewhere(root):
+    """Markdown links, and files of this project named in backticks."""
+    names = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)|`((?:gcn_env|agents|configs|tests)/[\w/.-]+)`")
+    for page in [README, root / "CONTRIBUTING.md", root / "gcn_env" / "README.md"]:
+        for link, path in names.findall(page.read_text()):
+            target = page.parent / link if link else root / path
+            assert target.exists(), f"{page.name} names {link or path}"
+
+
+@pytest.mark.slow
+def test_python_runs(root, compiled_step):
+    """The Python blocks, in order, as one program with warnings as errors."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    assert blocks
+    succeeds([sys.executable, "-W", "error", "-c", "\n".join(blocks)], root, PYTHONPATH=str(root))
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"`python (-m agents [^`]+|\w+\.py --help)`", README.read_text()), ids=str
+)
+def test_short_commands_run(root, command):
+    """What the tables offer and costs nothing to try."""
+    succeeds([sys.executable, *command.split()], root)
