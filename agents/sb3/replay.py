@@ -73,6 +73,7 @@ class SequentialReplay(ReplayBuffer):
         self.ended: Array = np.zeros(size2, np.bool_)
         self.demo: Array = np.zeros(size2, np.bool_)
         self.demonstrating = False  # what is added now are a demonstrator's choices
+        self.kept = 0  # first places, which are never overwritten
 
     @property
     def nbytes(self) -> int:
@@ -90,25 +91,47 @@ class SequentialReplay(ReplayBuffer):
         self.closed[i] = [info["closed"] for info in infos]
         self.pos += 1
         if self.pos == self.buffer_size:
-            self.full, self.pos = True, 0
+            self.full, self.pos = True, self.kept
+
+    def keep(self) -> None:
+        """Never overwrite what is stored now (at most three quarters of the buffer).
+
+        Hester et al., "Deep Q-learning from demonstrations", AAAI 2018, keep them too: once ours were
+        overwritten, the learner forgot to send jobs (544,397 USD a week where the rule pays 18,505).
+        """
+        self.kept = min(self.size(), self.buffer_size * 3 // 4)
+        self.pos = max(self.pos, self.kept) if not self.full else self.kept
+
+    def _starts(self) -> tuple[int, int]:
+        """From how many places an n-step return can begin, among the kept ones and among the others."""
+        others = self.size() - self.kept
+        return max(self.kept - self.n_steps, 0), max(others - self.n_steps, 0)
+
+    def _places(self, start: Array, ahead: Array | int) -> Array:
+        """Places `ahead` steps after `start`: kept ones run on, the others go round."""
+        ring = self.buffer_size - self.kept
+        return np.where(start < self.kept, start + ahead, self.kept + (start - self.kept + ahead) % ring)
 
     def ready(self) -> bool:
         """Whether at least one n-step return can be formed."""
-        return self.size() > self.n_steps
+        return sum(self._starts()) > 0
 
     def sample(  # type: ignore[override]
         self, batch_size: int, env: Any = None
     ) -> DictReplayBufferSamples:
         """Transitions whose next observation has been stored."""
-        oldest = self.pos if self.full else 0
-        start = np.random.randint(0, self.size() - self.n_steps, batch_size)  # noqa: NPY002 (SB3 seeds this one)
-        return self._get_samples((start + oldest) % self.buffer_size)
+        kept, others = self._starts()
+        oldest = self.pos if self.full else self.kept
+        lot = np.random.randint(0, kept + others, batch_size)  # noqa: NPY002 (SB3 seeds this one)
+        after = lot - kept + oldest - self.kept
+        ring = self.buffer_size - self.kept
+        return self._get_samples(np.where(lot < kept, lot, self.kept + after % ring))
 
     def _get_samples(  # type: ignore[override]
         self, batch_inds: Array, env: Any = None
     ) -> DictReplayBufferSamples:
         lanes = np.random.randint(0, self.n_envs, len(batch_inds))  # noqa: NPY002
-        at = (batch_inds[:, None] + np.arange(self.n_steps)) % self.buffer_size, lanes[:, None]
+        at = self._places(batch_inds[:, None], np.arange(self.n_steps)), lanes[:, None]
         raw, closed, ended = self.raw[at], self.closed[at], self.ended[at]
         rewards = raw if self.scale is None else self.scale.scaled(raw, closed)
         discount = np.where(closed, self.gamma, 1.0)
@@ -117,7 +140,7 @@ class SequentialReplay(ReplayBuffer):
         before = np.cumprod(np.concatenate([np.ones_like(discount[:, :1]), discount], 1), 1)
         alive = np.cumprod(np.concatenate([np.ones_like(ended[:, :1]), ~ended], 1), 1)
         returns = (rewards * before[:, :-1] * alive[:, :-1]).sum(1, keepdims=True)
-        after = (batch_inds + self.n_steps) % self.buffer_size
+        after = self._places(batch_inds, self.n_steps)
         self.sampled_demo = torch.from_numpy(self.demo[batch_inds, lanes])
         return DictReplayBufferSamples(
             observations=self._observation(batch_inds, lanes),
@@ -141,11 +164,11 @@ class SequentialReplay(ReplayBuffer):
         """Everything stored so far."""
         n = self.size()
         arrays = {k: getattr(self, k)[:n] for k in ("stored", "chosen", "raw", "closed", "ended", "demo")}
-        return {"pos": self.pos, "full": self.full, **arrays}
+        return {"pos": self.pos, "full": self.full, "kept": self.kept, **arrays}
 
     def load(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
-        self.pos, self.full = int(state["pos"]), bool(state["full"])
+        self.pos, self.full, self.kept = int(state["pos"]), bool(state["full"]), int(state["kept"])
         n = self.size()
         for k in ("stored", "chosen", "raw", "closed", "ended", "demo"):
             getattr(self, k)[:n] = state[k]

@@ -187,6 +187,7 @@ def _demonstrate(learner: Learner, choose: Choose, obs: dict[str, Array], say: S
         if t % 64 == 0:
             say("demonstrate", t / steps)
     model.replay_buffer.demonstrating = False
+    model.replay_buffer.keep()
     updates = start.epochs * steps * env.num_envs // model.batch_size
     model._current_progress_remaining = 1.0 - RISE  # at the full learning rate
     for done_updates in range(updates):

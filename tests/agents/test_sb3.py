@@ -158,6 +158,33 @@ def test_returns_discount_control_steps(n_steps):
         assert batch.actions[row].item() == log[t][1][i]
 
 
+def test_kept_places_stay_and_the_others_go_round():
+    env, buffer = replay(3, size=40)
+    obs = env.reset()
+    buffer.demonstrating = True
+    for t in range(150):
+        if t == 15:
+            buffer.demonstrating = False
+            buffer.keep()
+        actions = random_legal(obs["mask"])
+        new, _, done, infos = env.step(actions)
+        buffer.add(obs, new, actions, np.full(2, float(t)), done, infos)  # the reward tells the time
+        obs = new
+        if t < 20:
+            continue
+        buffer.ended[:] = False
+        buffer.closed[:] = True
+        batch = buffer.sample(64)
+        first = (batch.rewards[:, 0].numpy() - (0.5 + 2 * 0.25)) / (1 + 0.5 + 0.25)  # t + (t+1)/2 + (t+2)/4
+        first = first.round().astype(int)
+        # only runs of steps that followed each other, and never a mixture of old and new ones
+        assert np.allclose(batch.rewards[:, 0], first * 1.75 + 1.0, atol=1e-4)
+        assert (((first >= 0) & (first < 12)) | ((first >= max(15, t - 24)) & (first <= t - 3))).all()
+        assert np.array_equal(buffer.sampled_demo.numpy(), first < 12)
+    assert buffer.demo[:15].all()
+    assert not buffer.demo[15:].any()
+
+
 def test_replay_state_comes_back_and_its_size_is_known():
     env, buffer = replay(2)
     obs = env.reset()
