@@ -70,7 +70,7 @@ class WarmStart(Strict):
     policy: str | None = None
     steps: int = Field(40_000, ge=0, description="environment steps (PPO) or sub-decisions (DQN) of the rule")
     epochs: int = Field(2, ge=1, description="passes over each chunk of the rule's steps")
-    learning_rate: float = Field(3e-3, gt=0, description="PPO only; DQN learns at its own")
+    learning_rate: float = Field(3e-3, gt=0)
     slip: float = Field(0.05, ge=0, lt=1, description="weight that the clone leaves to other choices")
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from agents.sb3.dqn import MaskedDQN, random_legal
 from agents.sb3.ppo import EntityPolicy
-from agents.training.learner import RISE, Learner
+from agents.training.learner import Learner
 
 Array = npt.NDArray[Any]
 Choose = Callable[[dict[str, Array]], Array]
@@ -189,14 +189,14 @@ def _demonstrate(learner: Learner, choose: Choose, obs: dict[str, Array], say: S
     model.replay_buffer.demonstrating = False
     model.replay_buffer.keep()
     updates = start.epochs * steps * env.num_envs // model.batch_size
-    model._current_progress_remaining = 1.0 - RISE  # at the full learning rate
+    usual, model.lr_schedule = model.lr_schedule, lambda _: start.learning_rate
     for done_updates in range(updates):
         model.train(1, model.batch_size)
         if (done_updates + 1) % 200 == 0:  # a target that stands still for a while, as in learning
             model.q_net_target.load_state_dict(model.q_net.state_dict())
             say("imitate", done_updates / updates)
     model.q_net_target.load_state_dict(model.q_net.state_dict())
-    model._current_progress_remaining = 1.0
+    model.lr_schedule = usual
     return obs
 
 
