@@ -1,7 +1,7 @@
-"""The plant phase of a control step: actuators, servers, zone, heads, power chain, and what they book.
+"""One plant over one control step: actuators, servers, zone, heads, power chain.
 
-`integrate` gathers a region's numbers, `advance` moves them through `n_plant` sub-steps, `integrate` writes
-them back. Inside, everything is per kW of design IT power; only `integrate` multiplies by it.
+Everything is scalar and per kW of design IT power; `core.integrate` gathers a region's numbers, calls `advance` and
+books what it returns.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from gcn_env.core.airside import air_unit, outdoor_air, outside_plant, trim_capa
 from gcn_env.core.compressor import capacity_factor
 from gcn_env.core.electrical import pdu_loss, ups_loss
 from gcn_env.core.jit import inlined, kernel
-from gcn_env.core.liquid import liquid_plant, pads_air
+from gcn_env.core.liquid import liquid_plant
 from gcn_env.core.plant_table import OUTSIDE, PLANT, WATER
-from gcn_env.core.state import DEW, DRY, HUMID, WET
 from gcn_env.core.thermal import (
     FAN_LAG_S,
     air_chip_c,
@@ -27,16 +26,24 @@ from gcn_env.core.thermal import (
     zone_steps,
 )
 from gcn_env.core.water import water_plant, wet_factor
-from gcn_env.ledger import FLOWS
 
 P = PLANT.ix
-F = FLOWS.ix
-AWAKE_FLOOR = 0.03  # least awake share: service nodes
 THROTTLE_PER_K = 0.05  # section 1.8
 THROTTLE_FLOOR = 0.3
-OVERHEAD_H = 1.0  # smoothing of `overhead`
-OVERHEAD_LOAD = 0.05  # node power over design below which the ratio is taken at this load
-OVERHEAD_MAX = 5.0
+HEALTHY = (2.0, 1.0, 0.0, 1.0, 1.0, 1.0)  # mode, fans, units_out, pumps, tower, coil: see `advance`
+# `advance` returns energies by these indices [kJ/kW unless stated].
+E_SERVER_FANS, E_LEAKAGE, E_AIR_FANS, E_COMPRESSORS, E_PUMPS, E_REJECTION, E_UPS, E_PDU = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+)
+E_HEAT, E_WATER, E_EXCURSION, E_THROTTLED, E_IT = 8, 9, 10, 11, 12  # rejected; L/kW; K s; s; all IT
+N_ENERGY = 13
 CUT_OUT_C = 60.0  # inlet at which nodes cut their own power, so that a hall without cooling settles [E]
 
 
@@ -98,29 +105,28 @@ def dark(p, dry, state, dt, n):
 
 
 @kernel()
-def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant, n_zone):
+def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zone):
     """`n_plant` plant sub-steps of one powered region over `dt_s` s.
 
     Args:
         p: one row of `PlantParams.values`.
-        dry: degC.
-        wet: degC.
-        dew: degC.
-        humid: kg/kg.
+        weather: dry bulb, wet bulb, dew point [degC], humidity ratio [kg/kg].
         node: node power before fans and leakage, nameplate = 1.
-        awake: share of nameplate awake, not below `node` and `AWAKE_FLOOR`.
-        command: three set-points.
+        awake: share of nameplate awake, not below `node`.
+        command: the three cooling heads' set-points.
+        health: mode (2 normal, 1 on the UPS: no compressors, towers or rejection, 0 dark), share of full flow left to
+            air-handler fans, compressors out of service, share left to pumps, share left to tower or dry-cooler fans,
+            factor on the effectiveness of coils.
         state: mass, air, inlet, supply, loop [degC], server fan, compressors running, three actuators.
         dt_s: s.
         n_plant: plant sub-steps.
         n_zone: zone sub-steps of each.
 
     Returns:
-        state; energies [kJ/kW] of server fans, leakage, air fans, compressors, pumps, rejection fans, UPS,
-        PDU, heat rejected, then water [L/kW], excursion [K s], throttled [s], all IT [kJ/kW]; starts; hottest
-        inlet [degC]; chip [degC]; speed factor of the next step.
+        state; energies (indices `E_...`); starts; hottest inlet [degC]; chip [degC]; speed factor of the next step.
     """
     mass, air, inlet, supply, loop, fan, running, a0, a1, a2 = state
+    dry, wet, _, _ = weather
     dt = dt_s / n_plant
     dz = dt / n_zone
     fan_lag = 1.0 - math.exp(-dz / FAN_LAG_S)
@@ -164,7 +170,7 @@ def advance(p, dry, wet, dew, humid, node, awake, command, state, dt_s, n_plant,
         room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
         back = supply + min(awake * fan * p[P.server_flow] / flow, 1.0) * (air - supply)
         slope, offset, effect, offered, added, is_open, capacity, cold = air_stream(
-            p, kind, (dry, wet, dew, humid), set_c, speed, back, loop, a2, speed == effect_at, effect
+            p, kind, weather, set_c, speed, back, loop, a2, speed == effect_at, effect
         )
         effect_at = speed
         mass, air, inlet, supply, fan, coil, inward, cube, r, top = zone_steps(
@@ -229,149 +235,3 @@ def stored(p, before, after):
 def margin(p, hot, loop, chip):
     """K to the nearest limit of inlet, coolant and chip; negative above it."""
     return min(p[P.hot_limit_c] - hot, p[P.loop_limit_c] - loop, p[P.chip_limit_c] - chip)
-
-
-@kernel()
-def smoothed(before, kw, node_kw, design_kw, dt_h):
-    """Facility power over node power, exponentially smoothed over `OVERHEAD_H`, within 1..`OVERHEAD_MAX`."""
-    now = min(max(kw / max(node_kw, OVERHEAD_LOAD * design_kw), 1.0), OVERHEAD_MAX)
-    if before < 1.0:
-        return now
-    return before + (now - before) * (dt_h / (dt_h + OVERHEAD_H))
-
-
-@kernel()
-def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
-    """Advance zones and plants of environments `lo`..`hi`-1 by one control step and add to `ledger.flows`.
-
-    Args:
-        lo: first environment.
-        hi: past the last environment.
-        dt_h: control step [h].
-        n_plant: plant sub-steps in it.
-        n_zone: zone sub-steps in each of those.
-        plants: reads `node_kw`, `awake`, `command`, `outage_h`; moves all other thermal fields.
-        signals: reads `now`.
-        pp: `PlantParams`.
-        ledger: `flows` are added to (kWh, L, K h, h, starts); not `idle`, `grid`, `carbon`, `busy`.
-    """
-    values, now, flows = pp.values, signals.now, ledger.flows
-    node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
-    mass_c, air_c, inlet_c, hot_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c
-    supply_c, loop_c, chip_c = plants.supply_c, plants.loop_c, plants.chip_c
-    fan, compressor = plants.fan, plants.compressor
-    limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
-    cool_kw, overhead, outage_h = plants.cool_kw, plants.overhead, plants.outage_h
-    n_variants, n_regions, dt_s = values.shape[0], values.shape[1], dt_h * 3600.0
-    for b in range(lo, hi):
-        v = 0 if n_variants == 1 else b % n_variants
-        for r in range(n_regions):
-            p = values[v, r]
-            design = p[P.design_kw]
-            scale = design / 3600.0
-            before = (
-                mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r], loop_c[b, r], fan[b, r],
-                int(compressor[b, r]), actual[b, r, 0], actual[b, r, 1], actual[b, r, 2],
-            )  # fmt: skip
-            dry, wet, dew, humid = now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID]
-            node = node_kw[b, r] / design
-            on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
-            if outage_h[b, r] > 0.0:
-                state, inward = dark(p, dry, before, dt_s / n_plant, n_plant)
-                hot, chip, factor, it, cool = state[2], state[0], 1.0, 0.0, 0.0
-                flows[b, r, F.heat_rejected] -= inward * scale
-            else:
-                commands = (command[b, r, 0], command[b, r, 1], command[b, r, 2])
-                state, e, starts, hot, chip, factor = advance(
-                    p, dry, wet, dew, humid, node, on, commands, before, dt_s, n_plant, n_zone
-                )
-                it = e[12]
-                cool = e[2] + e[3] + e[4] + e[5]
-                misc = p[P.misc_pu] * dt_s
-                flows[b, r, F.it] += it * scale
-                flows[b, r, F.server_fans] += e[0] * scale
-                flows[b, r, F.leakage] += e[1] * scale
-                flows[b, r, F.air_fans] += e[2] * scale
-                flows[b, r, F.compressors] += e[3] * scale
-                flows[b, r, F.pumps] += e[4] * scale
-                flows[b, r, F.rejection] += e[5] * scale
-                flows[b, r, F.ups_loss] += e[6] * scale
-                flows[b, r, F.pdu_loss] += e[7] * scale
-                flows[b, r, F.misc] += misc * scale
-                flows[b, r, F.heat_rejected] += e[8] * scale
-                flows[b, r, F.water] += e[9] * design
-                flows[b, r, F.excursion] += e[10] / 3600.0
-                flows[b, r, F.throttled] += e[11] / 3600.0
-                flows[b, r, F.starts] += starts
-                kw = (it + cool + e[6] + e[7] + misc) / dt_s * design
-                overhead[b, r] = smoothed(overhead[b, r], kw, node_kw[b, r], design, dt_h)
-            flows[b, r, F.heat_stored] += stored(p, before, state) * scale
-            mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
-            loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
-            actual[b, r, 0], actual[b, r, 1], actual[b, r, 2] = state[7], state[8], state[9]
-            hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
-            limit_gap[b, r] = margin(p, hot, state[4], chip)
-            air_need[b, r] = on * state[5] * p[P.server_flow] / p[P.supply_flow]
-            it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
-
-
-@kernel()
-def rule_commands(p, head_low, head_high, dry, wet):
-    """B1's three set-points, within the heads' ranges."""
-    air, _ = pads_air(p, dry, wet)
-    cold = p[P.rule_cold]
-    if p[P.rule_float_k] >= 0.0:
-        cold = min(max(air + p[P.rule_float_k], p[P.rule_cold]), p[P.rule_cold_max])
-    return (
-        min(max(cold, head_low[0]), head_high[0]),
-        min(max(p[P.rule_flow], head_low[1]), head_high[1]),
-        min(max(p[P.rule_reject], head_low[2]), head_high[2]),
-    )
-
-
-@kernel()
-def reset_plants(lo, hi, plants, signals, pp):
-    """Steady state of environments `lo`..`hi`-1 under B1 for weather and `node_kw` of now; nothing is booked.
-
-    A guess is relaxed for three times two hours (18 server time constants each).
-    """
-    values, head_low, head_high, now = pp.values, pp.head_low, pp.head_high, signals.now
-    node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
-    mass_c, air_c, inlet_c, hot_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c
-    supply_c, loop_c, chip_c = plants.supply_c, plants.loop_c, plants.chip_c
-    fan, compressor = plants.fan, plants.compressor
-    limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
-    cool_kw, overhead = plants.cool_kw, plants.overhead
-    n_variants, n_regions, dt_s = values.shape[0], values.shape[1], 7200.0
-    for b in range(lo, hi):
-        v = 0 if n_variants == 1 else b % n_variants
-        for r in range(n_regions):
-            p = values[v, r]
-            design, liquid = p[P.design_kw], p[P.liquid_share] > 0.0
-            dry, wet, dew, humid = now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID]
-            node = node_kw[b, r] / design
-            ratio = p[P.server_flow] / p[P.supply_flow]
-            on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
-            cmd = rule_commands(p, head_low[v, r], head_high[v, r], dry, wet)
-            supply = p[P.air_set_c] if liquid else cmd[0]
-            loop = cmd[0] if liquid else cmd[2]
-            zone = (supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0)
-            state = zone + cmd  # Numba has no unpacking into tuples
-            e = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-            hot, chip, factor = supply, supply, 1.0
-            for _ in range(3):
-                state = state[:7] + cmd
-                state, e, _, hot, chip, factor = advance(
-                    p, dry, wet, dew, humid, node, on, cmd, state, dt_s, 24, 5
-                )
-            for h in range(3):
-                command[b, r, h], actual[b, r, h] = cmd[h], cmd[h]
-            mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
-            loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
-            hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
-            limit_gap[b, r] = margin(p, hot, state[4], chip)
-            air_need[b, r] = on * state[5] * ratio
-            it, cool = e[12], e[2] + e[3] + e[4] + e[5]
-            it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
-            kw = (it + cool + e[6] + e[7] + p[P.misc_pu] * dt_s) / dt_s * design
-            overhead[b, r] = smoothed(0.0, kw, node_kw[b, r], design, 1.0)

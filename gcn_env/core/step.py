@@ -23,10 +23,10 @@ from gcn_env.core import rng
 from gcn_env.core.execution import execute, start
 from gcn_env.core.failures import fail
 from gcn_env.core.grid import bill, month_of, settle
+from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import LEASES
 from gcn_env.core.placement import devices_needed, dispatch, legal_pool
-from gcn_env.core.plant import integrate, reset_plants
 from gcn_env.core.power import node_power
 from gcn_env.core.signals import look_out
 from gcn_env.core.workload import add_job, arrive, draw_origin, reset_sources, traffic

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gcn_env.core import air
-from gcn_env.core.plant import integrate, reset_plants
+from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.plant_table import PlantParams
 from gcn_env.core.state import N_SIGNALS, State, allocate
 from gcn_env.ledger import FLOWS

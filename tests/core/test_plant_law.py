@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcn_env.core.plant import integrate, reset_plants
+from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.plant_table import column
 from gcn_env.core.state import allocate, copied
 from gcn_env.ledger import FLOWS
