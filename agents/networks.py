@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-N_COOLING = 3  # cooling heads per region: cold side, flow, rejection
+from gcn_env.core.state import N_HEADS
+
 ILLEGAL = -1e30  # logit of what the mask forbids: finite, so that gradients and 0 x log 0 stay finite
 LEGAL = 0.1 * ILLEGAL  # logits and log-likelihoods above this are legal choices'
 ENTITIES = ("jobs", "pools", "regions", "pairs", "globals")
@@ -32,7 +33,7 @@ class Joint(NamedTuple):
     rows: Tensor  # int64 [M] slot `q` of observation `n` as n Q + q, ascending: the slots that have a choice
     env: Tensor  # int64 [M] the observation n of each row
     placement: Tensor  # [M, P+1] logits; 0 leave, p = pool p-1
-    cooling: Tensor  # [N, 3R, L] logits, in head order
+    cooling: Tensor  # [N, 5R, L] logits, in head order
     value: Tensor  # [N]
 
 
@@ -50,7 +51,7 @@ def lots(jobs: Tensor) -> Tensor:
 
 
 def decide(joint: Joint, jobs: Tensor) -> Tensor:
-    """Repeatable choices int64 `[N, Q + 3R]`: wait by lot, else the best pool; the likeliest set-points.
+    """Repeatable choices int64 `[N, Q + 5R]`: wait by lot, else the best pool; the likeliest set-points.
 
     Args:
         joint: what the network says.
@@ -135,7 +136,7 @@ class EntityNetwork(nn.Module):
         self.leave_score = nn.Linear(pair_width, 1)
         self.cool_region = nn.Linear(width, width)
         self.cool_context = nn.Linear(width, width, bias=False)
-        self.cool_score = nn.Linear(width, N_COOLING * levels)
+        self.cool_score = nn.Linear(width, N_HEADS * levels)
         self.value_hidden = nn.Linear(width, width)
         self.value_out = nn.Linear(width, 1)
         self._initialise()
@@ -154,7 +155,7 @@ class EntityNetwork(nn.Module):
 
         Args:
             obs: jobs `[N, Q, Fj]`, pools `[N, P, Fp]`, regions `[N, R, Fr]`, pairs `[N, Q, P, Fx]`, globals
-                `[N, Fg]`, mask `[N, Q (P+1) + 3 R L]`.
+                `[N, Fg]`, mask `[N, Q (P+1) + 5 R L]`.
             dense: compute every slot, also those without a choice (static shapes, for export). By default
                 they are left out: most slots are empty most of the time, and pairs are most of the
                 arithmetic.
@@ -163,7 +164,7 @@ class EntityNetwork(nn.Module):
         p, r = obs["pools"].shape[1], obs["regions"].shape[1]
         legal = obs["mask"] > 0.5
         placing = legal[:, : q * (p + 1)].reshape(n * q, p + 1)
-        cooling = legal[:, q * (p + 1) :].reshape(n, r * N_COOLING, self.levels)
+        cooling = legal[:, q * (p + 1) :].reshape(n, r * N_HEADS, self.levels)
         real = placing[:, 1:].any(1)
         rows = torch.arange(n * q, device=real.device) if dense else real.nonzero().squeeze(1)
         env = torch.div(rows, q, rounding_mode="floor")
@@ -174,7 +175,7 @@ class EntityNetwork(nn.Module):
         pairs = obs["pairs"].flatten(0, 1).index_select(0, rows)
         allowed = placing.index_select(0, rows)
         scores = self._scores(pairs, jobs, pools, context, env, allowed)
-        cool = self._cooling(regions, context.unsqueeze(1)).view(n, r * N_COOLING, self.levels)
+        cool = self._cooling(regions, context.unsqueeze(1)).view(n, r * N_HEADS, self.levels)
         return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), self._value(context))
 
     def sequential(self, obs: Observation) -> tuple[Tensor, Tensor]:
@@ -182,7 +183,7 @@ class EntityNetwork(nn.Module):
 
         Args:
             obs: jobs `[N, 1, Fj]`, pairs `[N, 1, P, Fx]`, pools, regions, globals as in `joint`, mask `[N,
-                A]`, head `[N, 4]` one-hot (placement, cold side, flow, rejection); A = max(P + 1, L).
+                A]`, head `[N, 6]` one-hot (placement, then the heads of a region); A = max(P + 1, L).
         """
         n, p = obs["pools"].shape[:2]
         legal = obs["mask"] > 0.5
@@ -194,7 +195,7 @@ class EntityNetwork(nn.Module):
         scores = self._scores(obs["pairs"][:, 0].index_select(0, env), jobs, pools, context, env, allowed)
         place = context.new_zeros(n, p + 1).index_add(0, env, scores)
         marked = obs["regions"][..., self.current : self.current + 1]  # [N, R, 1]; all zero while placing
-        cool = self._cooling((regions * marked).sum(1), context).view(n, N_COOLING, self.levels)
+        cool = self._cooling((regions * marked).sum(1), context).view(n, N_HEADS, self.levels)
         cool = (cool * head[:, 1:, None]).sum(1)
         width = legal.shape[1]
         both = functional.pad(place, (0, width - p - 1)) + functional.pad(cool, (0, width - self.levels))
@@ -236,7 +237,7 @@ class EntityNetwork(nn.Module):
         return torch.cat([leave, score], 1).masked_fill(~allowed, ILLEGAL)
 
     def _cooling(self, region: Tensor, context: Tensor) -> Tensor:
-        """Cooling logits `[..., 3 L]` of region embeddings `[..., W]`."""
+        """Cooling logits `[..., 5 L]` of region embeddings `[..., W]`."""
         hidden = torch.relu(self.cool_region(region) + self.cool_context(context))
         logits: Tensor = self.cool_score(hidden)
         return logits

@@ -57,7 +57,7 @@ class RulePolicy:
         episode_start: Array | None = None,
         deterministic: bool = True,
     ) -> tuple[Array, Any]:
-        """Actions int64 [B, Q + 3R]; a pure function of observation and state."""
+        """Actions int64 [B, Q + 5R]; a pure function of observation and state."""
         batch = observation["jobs"].shape[0]
         turn, calls = (np.zeros(batch, np.int64), 0) if state is None else (state[0].copy(), state[1])
         if episode_start is not None:

@@ -1,4 +1,4 @@
-"""What a policy decides: one placement head per job slot, three cooling heads per region."""
+"""What a policy decides: one placement head per job slot; per region three cooling heads, power cap, battery."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gcn_env.core.plant_table import SIGNED
 from gcn_env.core.state import N_HEADS
 from gcn_env.tables import Row, Table
 
-COOLING = Table(
-    "cooling",
+REGION_HEADS = Table(
+    "region_heads",
     (
         Row("cold", "level", 0, 63, "cold-side set-point: supply air (a, b, c, f, g), coolant (d), oil (e)"),
         Row("flow", "level", 0, 63, "flow: supply over server air flow (air), coolant pump (d, e)"),
@@ -22,18 +23,27 @@ COOLING = Table(
             63,
             "heat rejection: chilled water (b, g), wet stage (c), facility water (d, e)",
         ),
+        Row("cap", "level", 0, 63, "power cap of the devices, share of their peak; highest level: none"),
+        Row(
+            "battery",
+            "level",
+            0,
+            63,
+            "battery power, share of its rating: below the middle level out, above it in",
+        ),
     ),
 )
 
 
 def head_sizes(n_slots: int, n_pools: int, n_regions: int, n_levels: int) -> npt.NDArray[np.int64]:
-    """Choices per head of the joint view, int64 [Q + 3R]: P + 1 per slot, then L per cooling head."""
+    """Choices per head of the joint view, int64 [Q + 5R]: P + 1 per slot, then L per head of a region."""
     return np.array([n_pools + 1] * n_slots + [n_levels] * (N_HEADS * n_regions), np.int64)
 
 
 def level_values(world: Any) -> npt.NDArray[np.float64]:
-    """Physical value of every cooling level, float64 [R, 3, L] (first plant variant)."""
-    plant = world.params.plant
+    """Physical value of every level of the regions' heads, float64 [R, 5, L] (first plant variant)."""
+    plant, n = world.params.plant, world.n_levels
     low, high, curve = plant.head_low[0], plant.head_high[0], plant.head_curve[0]
-    share = np.linspace(0.0, 1.0, world.n_levels) ** curve[..., None]
+    signed = np.arange(n) / (2.0 * (n // 2))  # as core.placement.level_share
+    share = np.where(curve[..., None] == SIGNED, signed, (np.arange(n) / (n - 1.0)) ** curve[..., None])
     return np.asarray(low[..., None] + (high - low)[..., None] * share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gcn_env.action import COOLING
+from gcn_env.action import REGION_HEADS
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.metrics import KPIS
 from gcn_env.observation import TABLES
@@ -52,7 +52,7 @@ def environment_page() -> str:
     """Markdown of all tables: observation, action, money, flows, counts, key figures."""
     parts = ["## Observation\n\n"]
     parts += [_section(_HEADINGS[t.name], t) for t in TABLES]
-    parts.append("## Action\n\n" + _section("Cooling heads", COOLING) + _heads() + "\n")
+    parts.append("## Action\n\n" + _section("Heads of a region", REGION_HEADS) + _heads() + "\n")
     parts.append("## What a step books\n\n")
     parts.append(_section("Money: the reward is minus their sum over the reference cost", TERMS))
     parts.append(_section("Flows, per region", FLOWS))

@@ -16,14 +16,14 @@ from gcn_env.observation import POOLS, REGIONS
 
 R_CURRENT = REGIONS.index("is_current")
 P_CURRENT = POOLS.index("current_region")
-PLACEMENT = 0  # columns of `head`: placement, then the three cooling heads
+PLACEMENT = 0  # columns of `head`: placement, then the heads of a region
 
 
 @kernel()
 def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
     """Observations of the joint view for environments [lo, hi)."""
     clock, signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, money, _work, bank, plant = world
+    fleet, geo, money, _work, bank, plant, _site = world
     low, high = plant.head_low, plant.head_high
     encode_joint(
         lo,
@@ -120,7 +120,7 @@ def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
 def encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds):
     """Observation of the sequential view: the fleet, and the one head being decided."""
     clock, signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, money, _work, bank, plant = world
+    fleet, geo, money, _work, bank, plant, _site = world
     low, high = plant.head_low, plant.head_high
     n_slots, v = jobs.slot.shape[1], b % low.shape[0]
     encode_fleet(
@@ -193,7 +193,7 @@ def choices_end(n_slots, low):
 def open_step(b, cursor, choices, state, world):
     """Begin a control step of the sequential view: slots, and the first head with a choice."""
     clock, _signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, _money, _work, _bank, plant = world
+    fleet, geo, _money, _work, _bank, plant, _site = world
     for p in range(pools.claimed.shape[1]):
         pools.claimed[b, p] = 0
     fill_slots(b, clock.now_h[b], clock.step[b], jobs)
@@ -220,7 +220,7 @@ def sequential_serial(
 ):
     """One head of every environment; where it was the last, the control step is carried out."""
     _clock, _signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, _money, _work, _bank, plant = world
+    fleet, geo, _money, _work, _bank, plant, _site = world
     for b in range(n_envs):
         at = cursor[b]
         reward[b], done[b], closed[b] = 0.0, False, False

@@ -17,7 +17,7 @@ from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
 from gcn_env.core.placement import legal_pool
 from gcn_env.core.signals import outlook_mean
-from gcn_env.core.state import CARBON, DEW, DRY, LEADS_H, N_HEADS, PENDING, PRICE, WET, Array
+from gcn_env.core.state import CARBON, DEW, DRY, LEADS_H, N_COOLING, N_HEADS, PENDING, PRICE, WET, Array
 from gcn_env.core.workload import local_time
 from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
 
@@ -273,7 +273,7 @@ def encode_region(
     row[R.peak] = plants.peak_kw[b, r] / design
     row[R.month_left] = month_left
     row[R.demand_price] = money.demand_usd[r] / 20.0
-    for h in range(N_HEADS):
+    for h in range(N_COOLING):
         low, high = head_low[v, r, h], head_high[v, r, h]
         if high > low:
             row[R.cold_command + h] = (plants.command[b, r, h] - low) / (high - low)

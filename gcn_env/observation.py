@@ -171,5 +171,5 @@ GLOBALS = Table(
     ),
 )
 
-HEADS = ("placement", "cold", "flow", "reject")
+HEADS = ("placement", "cold", "flow", "reject", "cap", "battery")
 TABLES = (JOBS, POOLS, REGIONS, PAIRS, GLOBALS)

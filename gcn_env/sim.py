@@ -150,7 +150,7 @@ class Sim:
         """Take one decision in every environment.
 
         Args:
-            actions: joint view: int [B, Q + 3R]; sequential view: int [B]. Any integer is survived: what the mask
+            actions: joint view: int [B, Q + 5R]; sequential view: int [B]. Any integer is survived: what the mask
                 forbids becomes 'leave as it is' and is counted.
 
         Raises:

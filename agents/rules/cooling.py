@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gcn_env.action import level_values
+from gcn_env.core.state import N_HEADS
 from gcn_env.observation import REGIONS
 from gcn_env.scenario.compile import World
 from gcn_env.scenario.plants import rules_for
 
 Array = npt.NDArray[Any]
+_POWER = (1.0, 0.0)  # power cap, battery
 _PADS_FROM_C, _PADS = 24.0, 0.75  # adiabatic pads of the dry cooler: on above [degC], effectiveness (E41)
 _R = {n: REGIONS.index(n) for n in REGIONS.names}
 
@@ -24,7 +26,7 @@ def nearest_level(values: Array, wanted: Array) -> Array:
 
 
 class Cooling:
-    """A cooling rule for one world: `act(regions [B, R, F]) -> int64 [B, R, 3]`."""
+    """A cooling rule for one world: `act(regions [B, R, F]) -> int64 [B, R, 5]`."""
 
     def __init__(self, world: World) -> None:
         """Look up the rules' set-points for the world's plants."""
@@ -32,10 +34,10 @@ class Cooling:
         self.rules = [rules_for(a) for a in world.archetypes]
 
     def act(self, regions: Array) -> Array:
-        """Levels of the three heads."""
-        out = np.zeros((*regions.shape[:2], 3), np.int64)
+        """Levels of the regions' heads: the rule's set-points, no power cap, battery at rest."""
+        out = np.zeros((*regions.shape[:2], N_HEADS), np.int64)
         for r in range(regions.shape[1]):
-            for h, wanted in enumerate(self.wanted(r, regions[:, r])):
+            for h, wanted in enumerate([*self.wanted(r, regions[:, r]), *_POWER]):
                 out[:, r, h] = nearest_level(self.levels[r, h], np.broadcast_to(wanted, regions.shape[:1]))
         return out
 

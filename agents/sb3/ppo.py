@@ -34,7 +34,7 @@ class Heads:
     def __init__(self, joint: Joint, n_slots: int) -> None:
         self.joint, self._n, self._q = joint, joint.cooling.shape[0], n_slots
         self.placement = functional.log_softmax(joint.placement, 1)  # [M, P+1]
-        self.cooling = functional.log_softmax(joint.cooling, 2)  # [N, 3R, L]
+        self.cooling = functional.log_softmax(joint.cooling, 2)  # [N, 5R, L]
 
     def _choose(self, logits: Tensor) -> Tensor:
         # Gumbel-max: the argmax of logits plus Gumbel noise is a sample (one pass for all heads).
@@ -44,7 +44,7 @@ class Heads:
         return (logits + noise).argmax(-1)
 
     def actions(self) -> Tensor:
-        """Sampled choices int64 `[N, Q + 3R]`."""
+        """Sampled choices int64 `[N, Q + 5R]`."""
         place = self.placement.new_zeros(self._n * self._q, dtype=torch.int64)
         place = place.index_copy(0, self.joint.rows, self._choose(self.joint.placement))
         cool = self._choose(self.joint.cooling)
@@ -55,7 +55,7 @@ class Heads:
         return place.unsqueeze(1), actions[:, self._q :].unsqueeze(2)
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log-likelihood `[N]` of choices int64 `[N, Q + 3R]`."""
+        """Log-likelihood `[N]` of choices int64 `[N, Q + 5R]`."""
         place, cool = self._split(actions)
         cooled = self.cooling.gather(2, cool).squeeze(2).sum(1)
         return cooled.index_add(0, self.joint.env, self.placement.gather(1, place).squeeze(1))
@@ -108,7 +108,7 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
 
     Args:
         observation_space: of the joint view.
-        action_space: Q + 3R heads.
+        action_space: Q + 5R heads.
         lr_schedule: of the optimiser.
         network: keyword arguments of `EntityNetwork`.
         kwargs: of Stable-Baselines3's policy.
@@ -143,7 +143,7 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
         return Heads(joint, obs["jobs"].shape[1]), joint.value
 
     def forward(self, obs: Any, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Choices `[N, Q + 3R]`, values `[N]` and log-likelihoods `[N]`."""
+        """Choices `[N, Q + 5R]`, values `[N]` and log-likelihoods `[N]`."""
         heads, value = self.heads(obs)
         actions = decide(heads.joint, obs["jobs"]) if deterministic else heads.actions()
         return actions, value, heads.log_prob(actions)

@@ -36,7 +36,7 @@ class TrainedPolicy:
         episode_start: Array | None = None,
         deterministic: bool = True,
     ) -> tuple[Array, Any]:
-        """Legal choices `[B, Q + 3R]` (joint) or `[B]` (sequential); `state` is handed back."""
+        """Legal choices `[B, Q + 5R]` (joint) or `[B]` (sequential); `state` is handed back."""
         obs, batched = to_tensors(observation, self.net.value_out.weight.device)
         with torch.no_grad():
             if self.view == "joint":

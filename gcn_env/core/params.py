@@ -43,6 +43,8 @@ class Fleet(NamedTuple):
     trust: Array  # int64 [P] 0 public, 1 private, 2 TEE
     service_ms: Array  # float64 [P] service time of one inference request
     device_usd: Array  # float64 [P] USD per device-hour of lost work
+    static: Array  # float64 [P] share of peak power that does not fall with clock frequency (E51)
+    bound: Array  # float64 [K] share of a class's time bound by memory or communication (E52)
     fail: Array  # float64 [P] failures per node and hour
     repair_h: Array  # float64 [P] mean h to repair a node
 
@@ -73,6 +75,35 @@ class Money(NamedTuple):
     drop_h: float  # hours of lateness charged for a refused job
     reference_usd: float  # USD per step; reward = -cost / reference
     outlook_usd: Array  # float64 [R] USD per kWh of node power: reference price for settling unfinished work
+
+
+class Site(NamedTuple):
+    """The regions' connection, UPS, generator, battery, sun, wind, heat sold, faults."""
+
+    feeder_kw: Array  # float64 [R] rating of the feeder's breaker (E47); inf: none
+    ratchet: Array  # float64 [R] share of the highest peak below which no month's peak is billed (E56)
+    ups_kwh: Array  # float64 [R] energy of the UPS strings when full
+    ups_fans: Array  # float64 [R] 1: air handlers and chilled-water or coolant pumps stand on the UPS
+    generator_kw: Array  # float64 [R] 0: none
+    generator_start: Array  # float64 [R] probability that it starts
+    fuel_usd: Array  # float64 [R] USD per litre
+    pv_kw: Array  # float64 [R] peak power at standard test conditions (E53)
+    wind_kw: Array  # float64 [R] rated power (E54)
+    hub_m: Array  # float64 [R] hub height
+    latitude: Array  # float64 [R] rad
+    longitude_h: Array  # float64 [R] h of solar time ahead of UTC
+    battery_kwh: Array  # float64 [R] 0: none (E48)
+    battery_kw: Array  # float64 [R] rating at its terminals
+    battery_usd: Array  # float64 [R] wear per kWh through its terminals
+    reuse_kw: Array  # float64 [R] heat wanted in the coldest weather (E43)
+    heat_usd: Array  # float64 [R] USD per kWh of heat sold
+    faults: Array  # float64 [R, len(FAULTS)] per hour
+    mend_h: Array  # float64 [R, len(FAULTS)] mean h to repair
+    curtail: Array  # float64 [R] curtailments per hour (E57)
+    curtail_notice_h: Array  # float64 [R]
+    curtail_h: Array  # float64 [R] mean h
+    curtail_share: Array  # float64 [R] mean depth, share of the design load
+    curtail_usd: Array  # float64 [R] penalty per kWh above the limit
 
 
 class Work(NamedTuple):
@@ -139,3 +170,4 @@ class WorldParams(NamedTuple):
     work: Work
     bank: Bank
     plant: PlantParams
+    site: Site

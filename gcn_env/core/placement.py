@@ -6,7 +6,8 @@ import math
 
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
-from gcn_env.core.state import N_HEADS, PENDING, TRANSIT
+from gcn_env.core.plant_table import SIGNED, SQUARED
+from gcn_env.core.state import N_COOLING, N_HEADS, PENDING, TRANSIT
 from gcn_env.ledger import COUNTS, TERMS
 
 C = COUNTS.ix
@@ -84,6 +85,15 @@ def _place(b, a, j, now, jobs, pools, plants, fleet, geo, ledger):
 
 
 @inlined()
+def level_share(level, n_levels, curve):
+    """Where a level lies in its head's range, 0..1; with `SIGNED`, level n // 2 is its middle exactly."""
+    if curve == SIGNED:
+        return level / (2.0 * (n_levels // 2))
+    share = level / (n_levels - 1.0)
+    return share * share if curve == SQUARED else share
+
+
+@inlined()
 def _command(b, r, h, a, n_levels, plants, plant, money, ledger):
     """Command level `a` of head `h` of region `r`; returns 1 if it is illegal, which leaves the set-point as it is."""
     v = b % plant.head_low.shape[0]
@@ -91,18 +101,17 @@ def _command(b, r, h, a, n_levels, plants, plant, money, ledger):
     if a < 0 or a >= n_levels or (a > 0 and high <= low):
         return 1
     if high > low:
-        share = a / (n_levels - 1.0)
-        if plant.head_curve[v, r, h] == 2.0:
-            share *= share
-        before = (plants.command[b, r, h] - low) / (high - low)
-        ledger.terms[b, T.wear] += abs(share - before) * money.travel_usd
+        share = level_share(a, n_levels, plant.head_curve[v, r, h])
+        if h < N_COOLING:
+            before = (plants.command[b, r, h] - low) / (high - low)
+            ledger.terms[b, T.wear] += abs(share - before) * money.travel_usd
         plants.command[b, r, h] = low + (high - low) * share
     return 0
 
 
 @kernel()
 def dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger):
-    """Phase: carry out `actions` [B, Q + 3R]; what is illegal becomes 'leave as it is' and is counted."""
+    """Phase: carry out `actions` [B, Q + 5R]; what is illegal becomes 'leave as it is' and is counted."""
     slot, now_h, n_slots = jobs.slot, clock.now_h, jobs.slot.shape[1]
     for b in range(lo, hi):
         illegal = 0

@@ -13,6 +13,11 @@ import numpy.typing as npt
 
 from gcn_env.tables import Row, Table
 
+LINEAR, SQUARED, SIGNED = (
+    1.0,
+    2.0,
+    3.0,
+)  # head_curve: equal steps, steps that grow, equal steps with an exact zero
 WATER, OUTSIDE, UNIT = 0, 1, 2  # air_kind: chilled-water coil, outdoor air with wet stage, own cooling unit
 
 
@@ -133,9 +138,7 @@ class PlantParams(NamedTuple):
     values: npt.NDArray[np.float64]  # [V, R, len(PLANT)]
     head_low: npt.NDArray[np.float64]  # [V, R, N_HEADS] physical value of level 0
     head_high: npt.NDArray[np.float64]  # [V, R, N_HEADS] physical value of the highest level
-    head_curve: npt.NDArray[
-        np.float64
-    ]  # [V, R, N_HEADS] 1: levels in equal steps, 2: steps that grow (squares)
+    head_curve: npt.NDArray[np.float64]  # [V, R, N_HEADS] LINEAR, SQUARED or SIGNED: how levels are spaced
 
 
 def column(params: PlantParams, name: str) -> npt.NDArray[np.float64]:

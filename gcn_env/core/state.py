@@ -17,7 +17,18 @@ from gcn_env.ledger import COUNTS, FLOWS, TERMS
 Array = npt.NDArray[Any]
 
 FREE, PENDING, TRANSIT, QUEUED, RUNNING = 0, 1, 2, 3, 4  # Jobs.status
-N_HEADS = 3  # cooling heads per region: cold side, flow, rejection
+N_COOLING = 3  # set-points of the cooling plant per region: cold side, flow, rejection
+N_HEADS = 5  # heads per region: those, the power cap of its devices, its battery
+CAP, BATTERY = 3, 4
+SENSORS = (
+    "inlet",
+    "hottest",
+    "supply",
+    "return_air",
+    "loop",
+    "chip",
+)  # what a building-management system reads
+FAULTS = ("fan", "compressor", "pump", "tower", "fouling", "sensor")  # faults of plants; see core.failures
 PRICE, CARBON, DRY, WET, DEW, HUMID = 0, 1, 2, 3, 4, 5  # columns of Signals.now and of the signal bank
 N_SIGNALS = 6
 LEADS_H = (1, 3, 6, 12, 24)  # forecast leads [h]
@@ -128,7 +139,7 @@ class Plants(NamedTuple):
     fan: Array  # float64 [B, R] server fan flow, share of full speed, lagged
     compressor: Array  # int8 [B, R] compressors running
     limit_gap: Array  # float64 [B, R] K between the limit and the hottest inlet or coolant (negative: above)
-    throttle: Array  # float64 [B, R] speed factor of the next step
+    throttle: Array  # float64 [B, R] frequency factor of the next step for heat, 0 tripped
     pace: Array  # float64 [B, R] speed factor at which `Jobs.finish` was worked out
     air_need: Array  # float64 [B, R] server air flow over rated supply flow (aisle pressure in a real hall)
     it_kw: Array  # float64 [B, R] mean of the last step
@@ -137,7 +148,27 @@ class Plants(NamedTuple):
     overhead: Array  # float64 [B, R] grid over node power, smoothed
     peak_kw: Array  # float64 [B, R] highest step mean of the month so far
     month: Array  # int64 [B, R] month of that peak
-    outage_h: Array  # float64 [B, R] hours of grid outage left
+    cond_c: Array  # float64 [B, R] degC condenser water (b)
+    timer_s: Array  # float64 [B, R] s since compressors were last started or stopped
+    seen: Array  # float64 [B, R, len(SENSORS)] degC readings: noisy, quantised, late, or stuck
+    fault_h: Array  # float64 [B, R, len(FAULTS)] h until each fault is repaired, 0 healthy
+    outage_h: Array  # float64 [B, R] h of utility loss left
+    down_h: Array  # float64 [B, R] h until nodes may run again after a trip or a loss of power, 0 up
+    lock_s: Array  # float64 [B, R] s until compressors may restart after a loss of power
+    ups_kwh: Array  # float64 [B, R] energy in the UPS strings
+    generator: Array  # int8 [B, R] 1: the generator starts (or runs) in this outage
+    freq: (
+        Array  # float64 [B, R] clock frequency of devices over nominal: the lower of power cap and throttling
+    )
+    battery_kwh: Array  # float64 [B, R] energy in the battery
+    battery_kw: Array  # float64 [B, R] mean of the last step at its terminals, + charging
+    pv_kw: Array  # float64 [B, R] mean photovoltaic power of the last step
+    wind_kw: Array  # float64 [B, R] mean wind power of the last step
+    breaker: Array  # float64 [B, R] heat of the feeder's breaker, 1 trips (E47)
+    highest_kw: Array  # float64 [B, R] highest step mean of the episode, for ratchets
+    curtail_in_h: Array  # float64 [B, R] h until an announced curtailment begins
+    curtail_h: Array  # float64 [B, R] h of curtailment left once begun
+    curtail_kw: Array  # float64 [B, R] most grid power while it lasts
 
 
 class Ledger(NamedTuple):
@@ -168,7 +199,8 @@ _TYPES: dict[str, Any] = {
     "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "n_live": np.int64,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
-    "order": np.int64, "shown": np.int64, "compressor": np.int8, "event": np.int32, "queue": np.int32,
+    "order": np.int64, "shown": np.int64, "compressor": np.int8, "generator": np.int8,
+    "event": np.int32, "queue": np.int32,
     "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32,
     "busy": np.int32, "claimed": np.int32, "month": np.int64,
 }  # fmt: skip
@@ -193,7 +225,8 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
         Sources: {"*": (*b, n_sources), "leased": (*b, n_sources, n_regions)},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
         Pools: {"*": (*b, n_pools)},
-        Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS)},
+        Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS), "seen": (*r, len(SENSORS)),
+                 "fault_h": (*r, len(FAULTS))},
         Ledger: {
             "terms": (*b, len(TERMS)), "terms_sum": (*b, len(TERMS)),
             "flows": (*r, len(FLOWS)), "flows_sum": (*r, len(FLOWS)),

@@ -29,6 +29,7 @@ from gcn_env.core.params import LEASES
 from gcn_env.core.placement import devices_needed, dispatch, legal_pool
 from gcn_env.core.power import node_power
 from gcn_env.core.signals import look_out
+from gcn_env.core.state import BATTERY, CAP
 from gcn_env.core.workload import add_job, arrive, draw_origin, reset_sources, traffic
 from gcn_env.ledger import FLOWS
 
@@ -83,7 +84,7 @@ def close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done):
 def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, done):
     """The phases, in order, for environments [lo, hi)."""
     clock, signals, sources, jobs, pools, plants, ledger = state
-    fleet, geo, money, work, bank, plant = world
+    fleet, geo, money, work, bank, plant, _site = world
     dt = timing.dt_h
     clear(lo, hi, ledger)
     dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger)
@@ -181,7 +182,7 @@ def standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, wor
 def reset_one(b, seed, split, years, timing, state, world):
     """Start an episode of environment `b` from `seed`, in one of the bank's rows `years`."""
     clock, signals, sources, jobs, pools, plants, ledger = state
-    fleet, geo, money, work, bank, plant = world
+    fleet, geo, money, work, bank, plant, site = world
     rng.seed_streams(clock.rng, b, seed)
     clock.seed[b] = seed
     clock.step[b] = 0
@@ -201,7 +202,15 @@ def reset_one(b, seed, split, years, timing, state, world):
         pools.queued[b, p], pools.running[b, p] = 0.0, 0.0
         pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
     for r in range(geo.design_kw.shape[0]):
-        plants.outage_h[b, r] = 0.0
+        plants.outage_h[b, r], plants.down_h[b, r], plants.lock_s[b, r] = 0.0, 0.0, 0.0
+        plants.fault_h[b, r] = 0.0
+        plants.ups_kwh[b, r], plants.generator[b, r] = site.ups_kwh[r], 0
+        plants.battery_kwh[b, r], plants.battery_kw[b, r] = 0.5 * site.battery_kwh[r], 0.0
+        plants.pv_kw[b, r], plants.wind_kw[b, r], plants.breaker[b, r] = 0.0, 0.0, 0.0
+        plants.curtail_in_h[b, r], plants.curtail_h[b, r], plants.curtail_kw[b, r] = 0.0, 0.0, 0.0
+        plants.freq[b, r], plants.highest_kw[b, r] = 1.0, 0.0
+        plants.command[b, r, CAP], plants.command[b, r, BATTERY] = 1.0, 0.0
+        plants.actual[b, r, CAP], plants.actual[b, r, BATTERY] = 1.0, 0.0
         plants.pace[b, r] = 0.0  # work out every finish in the first step
         plants.month[b, r] = month
         plants.peak_kw[b, r] = money.base_peak_kw[r]

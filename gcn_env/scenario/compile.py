@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gcn_env.core.params import CLASSES, SPLITS, Bank, Fleet, Geo, Money, Timing, WorldParams
 from gcn_env.core.state import LEADS_H, Array
 from gcn_env.errors import UserError, nearest
+from gcn_env.scenario.compile_site import compile_site
 from gcn_env.scenario.load import read_yaml
 from gcn_env.scenario.plants import PlantSite, compile_plants
 from gcn_env.scenario.schema import Hardware, Scenario
@@ -24,6 +25,14 @@ from gcn_env.signals.climatology import sites
 
 TRUST = {"public": 0, "private": 1, "tee": 2}
 NOISE_LENGTH = 16384
+# Sleep states of idle devices: share of idle power, seconds at idle power to wake [E].
+SLEEP = {"idle": (0.6, 1.0), "suspended": (0.10, 60.0), "off": (0.03, 300.0)}
+BOUND = {
+    "training": 0.1,
+    "batch": 0.5,
+    "inference": 0.8,
+    "hpc": 0.3,
+}  # [E] memory- or communication-bound share (E52)
 _HERE = Path(__file__).resolve().parent
 
 
@@ -179,15 +188,17 @@ def _fleet(s: Scenario) -> tuple[Fleet, list[str], list[str]]:
         node=column(lambda r, p, h: p.devices_per_node, np.int64),
         idle_kw=column(lambda r, p, h: h.idle_w / 1e3),
         peak_kw=column(lambda r, p, h: h.peak_w / 1e3),
-        asleep_kw=column(lambda r, p, h: h.idle_w / 1e3 * h.asleep_share),
+        asleep_kw=column(lambda r, p, h: h.idle_w / 1e3 * SLEEP[p.sleep][0]),
         reserve=column(lambda r, p, h: p.awake_reserve_share),
-        wake_h=column(lambda r, p, h: h.wake_s / 3600.0),
+        wake_h=column(lambda r, p, h: SLEEP[p.sleep][1] / 3600.0),
         speed=by_class(lambda h, name: h.speed.get(name, 0.0)),
         load=by_class(lambda h, name: use[name] ** h.beta),
         memory=column(lambda r, p, h: h.memory_gib),
         trust=column(lambda r, p, h: TRUST[p.trust], np.int64),
         service_ms=column(lambda r, p, h: h.service_ms),
         device_usd=column(lambda r, p, h: h.usd_per_h),
+        static=column(lambda r, p, h: max(h.static_share, h.idle_w / h.peak_w)),
+        bound=np.array([BOUND[name] for name in CLASSES]),
         fail=column(lambda r, p, h: 1.0 / (24.0 * p.node_mtbf_days)),
         repair_h=column(lambda r, p, h: p.repair_mean_h),
     )
@@ -320,11 +331,15 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
                 geo.design_kw[i],
                 sites()[r.profile].elevation_m if r.elevation_m is None else r.elevation_m,
                 dict(r.plant.overrides),
+                r.supply.power_cap_floor_share,
+                r.supply.battery_h > 0.0,
             )
             for i, r in enumerate(scenario.regions.values())
         ]
     )
-    params = WorldParams(fleet, geo, _money(scenario, geo), work, _outside(scenario, bank), plant)
+    params = WorldParams(
+        fleet, geo, _money(scenario, geo), work, _outside(scenario, bank), plant, compile_site(scenario, geo)
+    )
     return World(
         scenario,
         timing,

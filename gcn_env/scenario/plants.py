@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from gcn_env.core.air import CP_WATER, SEA_LEVEL_KPA, humidity_ratio, pressure_kpa
-from gcn_env.core.plant_table import OUTSIDE, PLANT, UNIT, WATER, PlantParams
+from gcn_env.core.plant_table import LINEAR, OUTSIDE, PLANT, SIGNED, UNIT, WATER, PlantParams
 from gcn_env.errors import UserError
 
 HEADS = ("cold", "flow", "reject")
@@ -22,12 +22,14 @@ _AIR = {"water": WATER, "outside": OUTSIDE, "unit": UNIT}
 
 @dataclass(frozen=True)
 class PlantSite:
-    """One region's plant: archetype key, nameplate IT power [kW], elevation [m], parameters that differ."""
+    """One region's plant: archetype key, nameplate IT power [kW], elevation [m], parameters and heads that differ."""
 
     archetype: str
     design_it_kw: float
     elevation_m: float = 0.0
     overrides: Mapping[str, float] = field(default_factory=dict)
+    cap_floor: float = 1.0  # lowest power cap, share of the devices' peak; 1: no such head
+    battery: bool = False
 
 
 @cache
@@ -206,19 +208,25 @@ def _row(site: PlantSite) -> list[float]:
     return [columns[name] for name in PLANT.names]
 
 
+def _heads(site: PlantSite) -> list[tuple[float, float, float]]:
+    """Lowest value, highest value and curve of the heads of a region; the last two are power cap and battery."""
+    ranges = heads_for(site.archetype)
+    cooling = [
+        (float(h["low"]), float(h["high"]), float(h.get("curve", 1))) for h in (ranges[k] for k in HEADS)
+    ]
+    battery = (-1.0, 1.0) if site.battery else (0.0, 0.0)
+    return [*cooling, (site.cap_floor, 1.0, LINEAR), (*battery, SIGNED)]
+
+
 def compile_plants(sites: Sequence[PlantSite]) -> PlantParams:
     """Kernel parameters of the plants of a fleet, one variant.
 
     Raises:
         UserError: on an unknown archetype or override, or a parameter outside its bounds.
     """
-    ranges = [archetype(s.archetype)["heads"] for s in sites]
-    return PlantParams(
-        np.array([[_row(s) for s in sites]], np.float64),
-        np.array([[[float(h[k]["low"]) for k in HEADS] for h in ranges]], np.float64),
-        np.array([[[float(h[k]["high"]) for k in HEADS] for h in ranges]], np.float64),
-        np.array([[[float(h[k].get("curve", 1)) for k in HEADS] for h in ranges]], np.float64),
-    )
+    ranges = np.array([[_heads(s) for s in sites]], np.float64)
+    rows = np.array([[_row(s) for s in sites]], np.float64)
+    return PlantParams(rows, *(np.ascontiguousarray(ranges[..., k]) for k in range(3)))
 
 
 def stack_variants(variants: Sequence[PlantParams]) -> PlantParams:

@@ -100,6 +100,16 @@ class Plant(Strict):
     overrides: dict[str, float] = {}
 
 
+class Curtailment(Strict):
+    """Calls of the grid operator to draw less (E57)."""
+
+    per_year: NonNegative = 0.0
+    notice_h: NonNegative = 1.0
+    mean_h: Positive = 2.0
+    depth_share: Share = 0.2
+    penalty_usd_per_mwh: NonNegative = 800.0
+
+
 class Grid(Strict):
     """Grid connection of a region."""
 
@@ -108,6 +118,29 @@ class Grid(Strict):
     water_usd_per_m3: NonNegative = 2.0
     outages_per_year: NonNegative = 0.5
     outage_mean_h: Positive = 0.7
+    demand_ratchet_share: Share = 0.0
+    feeder_share: Positive | None = None
+    curtailment: Curtailment = Curtailment()
+
+
+class Supply(Strict):
+    """What stands beside the grid, in shares of the region's design IT power where not said otherwise."""
+
+    ups_min: NonNegative = 5.0
+    fans_on_ups: bool = True
+    generator_share: NonNegative = 1.3
+    generator_start_probability: Share = 0.985
+    fuel_usd_per_l: NonNegative = 1.2
+    pv_share: NonNegative = 0.0
+    wind_share: NonNegative = 0.0
+    hub_m: Annotated[float, Field(ge=10, le=250)] = 100.0
+    battery_h: NonNegative = 0.0
+    battery_rate_per_h: Annotated[float, Field(gt=0, le=6)] = 0.5
+    battery_wear_usd_per_kwh: NonNegative = 0.045
+    heat_demand_share: Share = 0.0
+    heat_usd_per_mwh: NonNegative = 25.0
+    power_cap_floor_share: Annotated[float, Field(ge=0.4, le=1.0)] = 1.0
+    fault_scale: NonNegative = 1.0
 
 
 class Pool(Strict):
@@ -117,6 +150,7 @@ class Pool(Strict):
     devices: Annotated[int, Field(ge=1, le=1_000_000)]
     devices_per_node: Count = 8
     trust: Literal["public", "private", "tee"] = "public"
+    sleep: Literal["idle", "suspended", "off"] = "suspended"
     awake_reserve_share: Share = 0.15
     node_mtbf_days: Positive = 120.0
     repair_mean_h: Positive = 12.0
@@ -140,6 +174,7 @@ class Region(Strict):
     elevation_m: float | None = None
     plant: Plant
     grid: Grid = Grid()
+    supply: Supply = Supply()
     pools: Annotated[dict[str, Pool], Field(min_length=1)]
 
 
@@ -154,8 +189,7 @@ class Hardware(Strict):
     speed: dict[ClassName, Positive]
     service_ms: NonNegative = 50
     usd_per_h: NonNegative = 1.0
-    asleep_share: Share = 0.10
-    wake_s: NonNegative = 60.0
+    static_share: Annotated[float, Field(ge=0.1, le=0.9)] = 0.28
     source: str = ""
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gcn_env.core.state import N_HEADS
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
 
@@ -108,7 +109,7 @@ class FakeSim:
         place = mask[:, : w.n_slots * (w.n_pools + 1)].reshape(-1, w.n_slots, w.n_pools + 1)
         place[:, 0, 1:] = 0.0  # an empty slot
         place[np.arange(self.n_envs), 1, 1 + (u[:, 5] * w.n_pools).astype(int)] = 0.0
-        cool = mask[:, w.n_slots * (w.n_pools + 1) :].reshape(-1, 3 * w.n_regions, w.n_levels)
+        cool = mask[:, w.n_slots * (w.n_pools + 1) :].reshape(-1, N_HEADS * w.n_regions, w.n_levels)
         cool[:, -1, 1:] = 0.0  # a head that this plant does not have
 
     def _see_head(self, mask):
@@ -121,7 +122,7 @@ class FakeSim:
                 mask[i, 1 + (i + h) % w.n_pools] = 0.0
                 self.obs["head"][i, 0] = 1.0
             else:
-                region, k = divmod(h - w.n_slots, 3)
+                region, k = divmod(h - w.n_slots, N_HEADS)
                 mask[i, : w.n_levels] = 1.0
                 self.obs["head"][i, 1 + k] = 1.0
                 self.obs["regions"][i, region, CURRENT] = 1.0

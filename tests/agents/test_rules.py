@@ -6,6 +6,7 @@ import pytest
 from agents.policy import KINDS, load, rule_names
 from agents.rules import cooling, placement
 from gcn_env.action import level_values
+from gcn_env.core.state import N_HEADS
 from gcn_env.errors import UserError
 from gcn_env.ledger import COUNTS, TERMS
 from gcn_env.observation import JOBS, PAIRS, POOLS, REGIONS
@@ -176,7 +177,7 @@ def test_cooling_rules_choose_the_nearest_level(name):
     for rule in cooling.RULES:
         policy = cooling.RULES[rule][0](w)
         act = policy.act(seen)
-        assert act.shape == (3, w.n_regions, 3)
+        assert act.shape == (3, w.n_regions, N_HEADS)
         assert (act >= 0).all()
         assert (act < w.n_levels).all()
         for r in range(w.n_regions):

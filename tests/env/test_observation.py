@@ -112,11 +112,14 @@ def test_no_column_stands_still_on_the_default_world():
 
 
 def test_the_sequential_view_shows_heads_and_claims():
-    sim = make(view="sequential")
+    powered = {
+        f"regions.north.supply.{k}": v for k, v in (("power_cap_floor_share", 0.6), ("battery_h", 1.0))
+    }
+    sim = make(view="sequential", overrides=powered)
     sim.reset([3])
     rng = np.random.default_rng(3)
     seen = {name: 0.0 for name in ("claimed", "current_region", "is_current")}
-    heads = np.zeros(4)
+    heads = np.zeros(6)
     for _ in range(400):
         heads += sim.obs["head"][0]
         seen["claimed"] += sim.obs["pools"][0, :, POOLS.ix.claimed].sum()
