@@ -1,7 +1,7 @@
 """Probe environments: so small that values and best choices are known, each failing for one kind of mistake.
 
 After Andy Jones' probe environments as collected in rejax. They have the shapes of `gcn_env.sim.Sim` in
-either view: one slot, three pools, one region, four heads a control step.
+either view: one slot, three pools, one region, six heads a control step.
 """
 
 import numpy as np

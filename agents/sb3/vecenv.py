@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from agents.sb3.scaling import RewardScale
+from gcn_env.core.state import N_HEADS
 from gcn_env.metrics import KPIS, kpis
 
 Array = npt.NDArray[Any]
@@ -96,10 +97,10 @@ def observation_space(obs: Observation) -> spaces.Dict:
 
 
 def action_space(world: Any, view: str) -> spaces.Space[Any]:
-    """Joint: Q placement heads of P + 1 choices, then 3 R cooling heads of L; sequential: the larger."""
+    """Joint: Q placement heads of P + 1 choices, then 5 R heads of regions, of L; sequential: the larger."""
     if view == "sequential":
         return spaces.Discrete(max(world.n_pools + 1, world.n_levels))
-    heads = [world.n_pools + 1] * world.n_slots + [world.n_levels] * (3 * world.n_regions)
+    heads = [world.n_pools + 1] * world.n_slots + [world.n_levels] * (N_HEADS * world.n_regions)
     return spaces.MultiDiscrete(np.array(heads))
 
 

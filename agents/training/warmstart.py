@@ -212,6 +212,7 @@ class OneHead:
 
     def __call__(self, obs: dict[str, Array]) -> Array:
         """Choices `[B]` of the heads being decided."""
+        from gcn_env.core.state import N_HEADS
         from gcn_env.observation import REGIONS
 
         b, p = obs["pools"].shape[:2]
@@ -219,10 +220,10 @@ class OneHead:
         head = obs["head"].argmax(1)
         region = obs["regions"][..., REGIONS.index("is_current")].argmax(1)
         placing = head == 0
-        mask = np.ones((b, p + 1 + 3 * r * self._levels), np.float32)
+        mask = np.ones((b, p + 1 + N_HEADS * r * self._levels), np.float32)
         mask[:, 1 : p + 1] = 0.0
         mask[placing, : p + 1] = obs["mask"][placing, : p + 1]
-        at = np.where(placing, 0, 1 + 3 * region + head - 1)
+        at = np.where(placing, 0, 1 + N_HEADS * region + head - 1)
         cooled = np.flatnonzero(~placing)
         first = p + 1 + (at[cooled] - 1) * self._levels
         mask[cooled[:, None], first[:, None] + np.arange(self._levels)] = obs["mask"][cooled, : self._levels]

@@ -52,14 +52,14 @@ class FakeSim:
         self.sequential = view == "sequential"
         slots = 1 if self.sequential else w.n_slots
         choices = max(w.n_pools + 1, w.n_levels)
-        flat = w.n_slots * (w.n_pools + 1) + 3 * w.n_regions * w.n_levels
+        flat = w.n_slots * (w.n_pools + 1) + N_HEADS * w.n_regions * w.n_levels
         shapes = {
             "jobs": (slots, COLUMNS["jobs"]), "pools": (w.n_pools, COLUMNS["pools"]),
             "regions": (w.n_regions, COLUMNS["regions"]), "pairs": (slots, w.n_pools, COLUMNS["pairs"]),
             "globals": (COLUMNS["globals"],), "mask": (choices if self.sequential else flat,),
         }  # fmt: skip
         if self.sequential:
-            shapes["head"] = (4,)
+            shapes["head"] = (1 + N_HEADS,)
         self.obs = {k: np.zeros((b, *s), np.float32) for k, s in shapes.items()}
         self.final_obs = {k: np.zeros_like(v) for k, v in self.obs.items()}
         self.reward, self.done, self.closed = np.zeros(b), np.zeros(b, bool), np.ones(b, bool)
@@ -74,7 +74,7 @@ class FakeSim:
 
     @property
     def n_heads(self):
-        return self.world.n_slots + 3 * self.world.n_regions
+        return self.world.n_slots + N_HEADS * self.world.n_regions
 
     def reset(self, seeds):
         self.rng[:] = np.asarray(seeds, np.uint64) * np.uint64(7919) + np.uint64(1)
@@ -134,7 +134,7 @@ class FakeSim:
         actions = np.asarray(actions)
         if self.sequential:
             return mask[np.arange(self.n_envs), actions.reshape(-1)] > 0
-        sizes = [w.n_pools + 1] * w.n_slots + [w.n_levels] * (3 * w.n_regions)
+        sizes = [w.n_pools + 1] * w.n_slots + [w.n_levels] * (N_HEADS * w.n_regions)
         start = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         return (np.take_along_axis(mask, start + actions, 1) > 0).all(1)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agents.networks import LEGAL, EntityNetwork, decide, lots
 from agents.sb3.ppo import Heads
+from gcn_env.core.state import N_HEADS
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
 
 LEVELS = 4
@@ -34,14 +35,14 @@ def joint_obs(slots=4, pools=3, regions=2, n=5, seed=0):
     place = rng.random((n, slots, pools + 1)) < 0.7
     place[:, :, 0] = True
     place[:, -1, 1:] = False
-    cool = rng.random((n, 3 * regions, LEVELS)) < 0.7
+    cool = rng.random((n, N_HEADS * regions, LEVELS)) < 0.7
     cool[..., 1] = True
     mask = np.concatenate([place.reshape(n, -1), cool.reshape(n, -1)], 1)
     return {**obs, "mask": torch.tensor(mask, dtype=torch.float32)}
 
 
 def unpacked(net, obs, dense=False):
-    """Placement [N, Q, P+1] with NaN where there is no choice, cooling [N, R, 3, L], value."""
+    """Placement [N, Q, P+1] with NaN where there is no choice, cooling [N, R, 5, L], value."""
     out = net.joint(obs, dense)
     n, q = obs["jobs"].shape[:2]
     place = torch.full((n * q, out.placement.shape[1]), torch.nan)
@@ -49,7 +50,7 @@ def unpacked(net, obs, dense=False):
     place = place.view(n, q, -1)
     choice = obs["mask"][:, : place[0].numel()].view_as(place)[..., 1:].any(-1)
     place[~choice] = torch.nan
-    return place, out.cooling.view(n, -1, 3, LEVELS), out.value
+    return place, out.cooling.view(n, -1, N_HEADS, LEVELS), out.value
 
 
 def close(a, b):
@@ -64,7 +65,7 @@ def test_permuting_entities_permutes_the_outputs(net, seed):
     slots, pools, regions = (rng.permutation(k) for k in (q, p, r))
     place_mask = obs["mask"][:, : q * (p + 1)].view(n, q, p + 1)
     columns = np.concatenate([[0], 1 + pools])
-    cool_mask = obs["mask"][:, q * (p + 1) :].view(n, r, 3, LEVELS)
+    cool_mask = obs["mask"][:, q * (p + 1) :].view(n, r, N_HEADS, LEVELS)
     moved = {
         "jobs": obs["jobs"][:, slots], "pools": obs["pools"][:, pools],
         "regions": obs["regions"][:, regions], "pairs": obs["pairs"][:, slots][:, :, pools],
@@ -97,7 +98,7 @@ def test_parameters_do_not_know_the_size_of_the_fleet(net):
     for slots, pools, regions in ((1, 1, 1), (9, 7, 4)):
         place, cool, value = unpacked(net, joint_obs(slots, pools, regions))
         assert place.shape == (5, slots, pools + 1)
-        assert cool.shape == (5, regions, 3, LEVELS)
+        assert cool.shape == (5, regions, N_HEADS, LEVELS)
         assert torch.isfinite(value).all()
 
 

@@ -18,6 +18,7 @@ from agents.training import Flag, Interrupted, load_policy, train
 from agents.training.checkpoints import latest, pack, read, save, unpack
 from agents.training.learner import build
 from agents.training.warmstart import OneHead, copy_rows
+from gcn_env.core.state import N_HEADS
 from gcn_env.errors import UserError
 from tests.agents.fakes import FakeSim, State, world
 
@@ -272,7 +273,7 @@ class Greedy:
         place = obs["mask"][:, : q * (p + 1)].reshape(b, q, p + 1)
         best = np.where(place[..., 1:] > 0, obs["pairs"][..., 3], -9.0).argmax(-1) + 1
         best = best * place[..., 1:].any(-1)
-        cool = obs["mask"][:, q * (p + 1) :].reshape(b, 3 * r, -1)
+        cool = obs["mask"][:, q * (p + 1) :].reshape(b, N_HEADS * r, -1)
         return np.concatenate([best, (cool[..., 1] > 0).astype(int)], 1), state
 
 
