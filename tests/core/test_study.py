@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from gcn_env.core import study
+from gcn_env.core import search, study
 from gcn_env.core.integrate import reset_plants
 from gcn_env.core.plant_table import PLANT
-from gcn_env.core.study import COOLING, FACILITY, Course, Pace, Prices, R
+from gcn_env.core.search import Course, Pace, Prices, head_levels
+from gcn_env.core.study import COOLING, FACILITY, R
 from gcn_env.ledger import FLOWS
 from gcn_env.scenario.plants import PlantSite, archetypes, compile_plants
 from gcn_env.signals.bank import synthetic_bank
@@ -40,7 +41,7 @@ def total(outcome, columns=FACILITY):
 def test_a_study_is_the_phase_of_the_simulator(key):
     """Commands that a study found, given to `integrate` hour by hour, book the same energies."""
     c = course(6)
-    found = study.run(plant(key), 0, c, study.oracle(study.head_levels(plant(key), 0, 4), 3, 3))
+    found = study.run(plant(key), 0, c, study.oracle(head_levels(plant(key), 0, 4), 3, 3))
     whole = fleet((key,), load=c.node[0], dry=15.0)
     s = whole.state
     s.signals.now[0, 0, 2:6] = c.weather[0]
@@ -62,7 +63,7 @@ def test_a_study_is_the_phase_of_the_simulator(key):
 @pytest.mark.parametrize("key", ALL)
 def test_given_commands_replay_exactly(key):
     c, pp = course(12), plant(key)
-    found = study.run(pp, 0, c, study.oracle(study.head_levels(pp, 0, 4)), QUICK)
+    found = study.run(pp, 0, c, study.oracle(head_levels(pp, 0, 4)), QUICK)
     again = study.run(pp, 0, c, study.given(), QUICK, found.commands)
     np.testing.assert_array_equal(found.record, again.record)
     assert total(found) > 0
@@ -74,23 +75,23 @@ def test_given_commands_replay_exactly(key):
 def test_the_search_is_near_the_best_of_all_triples(key, profile):
     """Exhaustive over 6 x 6 x 6 levels for hours of all seasons: 0.2 % of facility energy at most on the mean."""
     pp = plant(key)
-    p, levels = pp.values[0, 0], study.head_levels(pp, 0, 6)
+    p, levels = pp.values[0, 0], head_levels(pp, 0, 6)
     low, high = pp.head_low[0, 0, :3].copy(), pp.head_high[0, 0, :3].copy()
     gaps = []
     for start in range(100, 8700, 700):
         c = course(3, profile, start)
-        weather, node, awake = study.at(c, 0)
+        weather, node, awake = search.at(c, 0)
         rule = study.rule_commands(p, low, high, weather[0], weather[1])
         state = study.at_rest(p, rule, weather, node, awake)
-        k0 = study.nearest_levels(levels, rule)
+        k0 = search.nearest_levels(levels, rule)
         args = (state, Pace(), Prices())
-        best, cost = study.best_point(p, levels, c, 0, 3, k0, k0, *args)
+        best, cost = search.best_point(p, levels, c, 0, 3, k0, k0, *args)
         grid = itertools.product(range(6), repeat=3)
-        least = min(study.trial(p, c, 0, 3, study.valued(levels, k), *args) for k in grid)
-        first = study.trial(p, c, 0, 3, study.valued(levels, k0), *args)
+        least = min(search.trial(p, c, 0, 3, search.valued(levels, k), *args) for k in grid)
+        first = search.trial(p, c, 0, 3, search.valued(levels, k0), *args)
         assert least <= cost + 1e-12
         assert cost <= first
-        assert cost == study.trial(p, c, 0, 3, study.valued(levels, best), *args)
+        assert cost == search.trial(p, c, 0, 3, search.valued(levels, best), *args)
         gaps.append(cost / least - 1.0)
     assert np.mean(gaps) < 2e-3
 
@@ -100,7 +101,7 @@ def test_the_search_is_near_the_best_of_all_triples(key, profile):
 def test_the_oracle_beats_every_fixed_triple_which_beats_the_rules(key):
     """Static in hindsight is the best of all level triples and of B1 and B0 held; the oracle is below it."""
     c, pp = course(24 * 28, start=2200), plant(key)
-    levels = study.head_levels(pp, 0, 5)
+    levels = head_levels(pp, 0, 5)
     best = study.run(pp, 0, c, study.oracle(levels))
     outcomes = [
         study.run(pp, 0, c, study.fixed([levels[h, k] for h, k in enumerate(ks)]))
@@ -121,7 +122,7 @@ def test_extremes_stay_finite_and_in_range(key, dry):
     weather = np.tile([dry, dry - 2.0, dry - 4.0, 0.004], (24, 1))
     node = np.where(np.arange(24) % 6 < 3, 0.0, 1.0)
     c = Course(weather, node, np.maximum(node, 0.03))
-    levels = study.head_levels(pp, 0, 5)
+    levels = head_levels(pp, 0, 5)
     reset = np.array([study.WET_BULB, 5.0, 15.0, *levels[:, 0], *levels[:, -1]])
     for controller in (study.competent(), study.weather_reset(reset), study.oracle(levels, 6, 3)):
         out = study.run(pp, 0, c, controller, QUICK)
@@ -133,7 +134,7 @@ def test_extremes_stay_finite_and_in_range(key, dry):
 def test_a_reserve_is_kept():
     """A search that stays 2 K below the limits does, where one of 0.1 K goes nearer."""
     pp, c = plant("c"), course(24 * 7, "SG")
-    levels = study.head_levels(pp, 0, 6)
+    levels = head_levels(pp, 0, 6)
     near = study.run(pp, 0, c, study.oracle(levels, reserve_k=0.1), QUICK)
     far = study.run(pp, 0, c, study.oracle(levels, reserve_k=2.0), QUICK)
     assert far.record[:, R.margin].min() >= 2.0
@@ -141,7 +142,7 @@ def test_a_reserve_is_kept():
     assert total(near) < total(far)
     limit = PLANT.index("hot_limit_c")
     p = pp.values[0, 0]
-    assert study.careful(p, 2.0)[limit] == p[limit] - 2.0
+    assert search.careful(p, 2.0)[limit] == p[limit] - 2.0
 
 
 def test_a_reset_is_a_line_between_two_triples():

@@ -1,0 +1,228 @@
+"""Search of a plant's set-points by trials on its own kernel: the three levels to hold over the next hours.
+
+A trial is `plant.advance` from the present state through given weather and load; a search makes some fifty of them.
+With what will happen it is an oracle (`core.study`), with readings and forecasts a model-predictive controller
+(`agents.rules.predictive`). Per kW of design IT power.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gcn_env.core.jit import kernel
+from gcn_env.core.plant import (
+    E_AIR_FANS,
+    E_COMPRESSORS,
+    E_EXCURSION,
+    E_HEAT,
+    E_IT,
+    E_PDU,
+    E_PUMPS,
+    E_REJECTION,
+    E_UPS,
+    E_WATER,
+    HEALTHY,
+    advance,
+    stored,
+)
+from gcn_env.core.plant_table import PLANT, PlantParams
+from gcn_env.core.state import N_COOLING
+
+Array = npt.NDArray[np.float64]
+P = PLANT.ix
+MAX_SWEEPS = 4  # of the search; it settles in two or three
+
+
+class Course(NamedTuple):
+    """Weather and load over T steps."""
+
+    weather: Array  # [T, 4] dry bulb, wet bulb, dew point [degC], humidity ratio [kg/kg]
+    node: Array  # [T] node power before fans and leakage, nameplate = 1
+    awake: Array  # [T] share of nameplate awake, not below `node`
+
+
+class Pace(NamedTuple):
+    """Length of a step and its sub-steps."""
+
+    dt_s: float = 3600.0
+    n_plant: int = 12  # plant sub-steps of a step
+    n_zone: int = 5  # zone sub-steps of each
+
+
+class Prices(NamedTuple):
+    """What a search minimises, per unit of its own money; the default is facility energy [kWh].
+
+    An excursion costs more than any set-point saves, yet grows with its depth, so that a search finds its way out.
+    """
+
+    energy: float = 1.0  # per kWh
+    water: float = 0.0  # per L
+    start: float = 0.0  # per compressor start and kW of design
+    excursion: float = 50.0  # per K h
+    travel: float = 0.0  # per set-point moved across its range and kW of design
+
+
+def careful(p: Array, reserve_k: float) -> Array:
+    """Parameters of a plan: the same plant with every limit `reserve_k` K lower."""
+    plan = p.copy()
+    for name in ("hot_limit_c", "loop_limit_c", "chip_limit_c"):
+        plan[PLANT.index(name)] -= reserve_k
+    return plan
+
+
+def head_levels(params: PlantParams, region: int, n_levels: int) -> Array:
+    """Set-points that the levels of a region's three cooling heads stand for, float64 [3, L]."""
+    low, high = params.head_low[0, region, :N_COOLING, None], params.head_high[0, region, :N_COOLING, None]
+    share = np.linspace(0.0, 1.0, n_levels) ** params.head_curve[0, region, :N_COOLING, None]
+    return np.ascontiguousarray(low + (high - low) * share)
+
+
+@kernel()
+def facility(p, e, dt_s):
+    """Facility energy [kJ/kW] of a step from `advance`'s energies."""
+    return (
+        e[E_IT] + e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION] + e[E_UPS] + e[E_PDU]
+        + p[P.misc_pu] * dt_s
+    )  # fmt: skip
+
+
+@kernel()
+def at(course, t):
+    """Weather, node power and awake share of step `t`."""
+    w = course.weather
+    node = course.node[t]
+    return (w[t, 0], w[t, 1], w[t, 2], w[t, 3]), node, min(max(course.awake[t], node, 0.03), 1.0)
+
+
+@kernel()
+def trial(p, course, first, last, command, state, pace, prices):
+    """Price of holding `command` over steps `first`..`last`-1 of a course.
+
+    Heat left in mass, air and loop is priced at the cooling energy that removing a unit of heat took: else every plan
+    would let the plant warm up at its end.
+    """
+    start, cost, cool, removed = state, 0.0, 0.0, 0.0
+    for t in range(first, last):
+        weather, node, awake = at(course, t)
+        state, e, starts, _, _, _ = advance(
+            p, weather, node, awake, command, HEALTHY, state, pace.dt_s, pace.n_plant, pace.n_zone
+        )
+        cool += e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION]
+        removed += e[E_HEAT]
+        cost += prices.energy * facility(p, e, pace.dt_s) / 3600.0 + prices.water * e[E_WATER]
+        cost += prices.excursion * e[E_EXCURSION] / 3600.0 + prices.start * starts
+    kept = stored(p, start, state) * min(cool / max(removed, 1e-6), 1.0)
+    return cost + prices.energy * kept / 3600.0
+
+
+@kernel()
+def nearest_level(levels, h, value):
+    """Level of head `h` whose value is nearest."""
+    best = 0
+    for k in range(1, levels.shape[1]):
+        if abs(levels[h, k] - value) < abs(levels[h, best] - value):
+            best = k
+    return best
+
+
+@kernel()
+def nearest_levels(levels, command):
+    """Nearest level of each head."""
+    return (
+        nearest_level(levels, 0, command[0]),
+        nearest_level(levels, 1, command[1]),
+        nearest_level(levels, 2, command[2]),
+    )
+
+
+@kernel()
+def valued(levels, k):
+    """Set-points of three levels."""
+    return (levels[0, k[0]], levels[1, k[1]], levels[2, k[2]])
+
+
+@kernel()
+def travel(levels, k, before):
+    """Shares of their ranges that the heads move from one triple of levels to another."""
+    last, moved = levels.shape[1] - 1, 0.0
+    for h in range(3):
+        span = levels[h, last] - levels[h, 0]
+        if span > 0.0:
+            moved += abs(levels[h, k[h]] - levels[h, before[h]]) / span
+    return moved
+
+
+@kernel()
+def replaced(k, h, level):
+    """Levels `k` with that of head `h` replaced."""
+    return (level if h == 0 else k[0], level if h == 1 else k[1], level if h == 2 else k[2])
+
+
+@kernel()
+def along(p, levels, course, first, last, before, state, pace, prices, best, least, h):
+    """Every level of head `h`, the other heads as they are: the better of the best of them and `best`."""
+    n, here = levels.shape[1], best
+    if levels[h, 0] != levels[h, n - 1]:
+        for level in range(n):
+            if level != here[h]:
+                k = replaced(here, h, level)
+                cost = trial(p, course, first, last, valued(levels, k), state, pace, prices)
+                cost += prices.travel * travel(levels, k, before)
+                if cost < least:
+                    best, least = k, cost
+    return best, least
+
+
+@kernel()
+def across(p, levels, course, first, last, before, state, pace, prices, best, least):
+    """Two heads moved by one level together, every pair and every way."""
+    n, here = levels.shape[1], best
+    for h in range(3):
+        other = (h + 1) % 3
+        for way in range(4):
+            up, along_up = here[h] + (way & 1) * 2 - 1, here[other] + (way & 2) - 1
+            if 0 <= up < n and 0 <= along_up < n:
+                k = replaced(replaced(here, h, up), other, along_up)
+                cost = trial(p, course, first, last, valued(levels, k), state, pace, prices)
+                cost += prices.travel * travel(levels, k, before)
+                if cost < least:
+                    best, least = k, cost
+    return best, least
+
+
+@kernel()
+def best_point(p, levels, course, first, last, before, rule, state, pace, prices):
+    """Coordinate search of the levels to hold over steps `first`..`last`-1: some fifty trials at eight levels a head.
+
+    Starts from the better of the levels that are set now (`before`) and those of a rule (`rule`), then tries every
+    level of one head after the other until none of the three pays, then pairs of heads. Whole lines, because price
+    over one head has more than one minimum: outdoor air that comes in cold, or just below the point where server fans
+    speed up. Pairs, because warmer air with more flow may pay where neither does alone.
+
+    Returns:
+        levels of the three heads, price of the trial.
+    """
+    best, least = before, trial(p, course, first, last, valued(levels, before), state, pace, prices)
+    if rule != before:
+        cost = trial(p, course, first, last, valued(levels, rule), state, pace, prices)
+        cost += prices.travel * travel(levels, rule, before)
+        if cost < least:
+            best, least = rule, cost
+    for _ in range(MAX_SWEEPS):
+        still = 0
+        for turn in range(3 * MAX_SWEEPS):
+            was = best
+            best, least = along(
+                p, levels, course, first, last, before, state, pace, prices, best, least, turn % 3
+            )
+            still = still + 1 if best == was else 1
+            if still == 3:
+                break
+        was = best
+        best, least = across(p, levels, course, first, last, before, state, pace, prices, best, least)
+        if best == was:
+            break
+    return best, least
