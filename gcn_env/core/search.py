@@ -59,6 +59,7 @@ class Prices(NamedTuple):
     """
 
     energy: float = 1.0  # per kWh
+    it: float = 1.0  # share of IT energy and electrical losses that counts; 0: cooling alone, as published agents had it
     water: float = 0.0  # per L
     start: float = 0.0  # per compressor start and kW of design
     excursion: float = 50.0  # per K h
@@ -112,7 +113,8 @@ def trial(p, course, first, last, command, state, pace, prices):
         )
         cool += e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION]
         removed += e[E_HEAT]
-        cost += prices.energy * facility(p, e, pace.dt_s) / 3600.0 + prices.water * e[E_WATER]
+        spent = facility(p, e, pace.dt_s) - (1.0 - prices.it) * (e[E_IT] + e[E_UPS] + e[E_PDU])
+        cost += prices.energy * spent / 3600.0 + prices.water * e[E_WATER]
         cost += prices.excursion * e[E_EXCURSION] / 3600.0 + prices.start * starts
     kept = stored(p, start, state) * min(cool / max(removed, 1e-6), 1.0)
     return cost + prices.energy * kept / 3600.0
