@@ -60,6 +60,7 @@ FLOWS = Table(
         Row("compressors", "kWh", 0, BIG, "chillers and direct-expansion compressors"),
         Row("pumps", "kWh", 0, BIG, "chilled-water, condenser, coolant and wet-stage pumps"),
         Row("rejection", "kWh", 0, BIG, "tower and dry-cooler fans"),
+        Row("humidifiers", "kWh", 0, BIG, "steam humidifiers"),
         Row("ups_loss", "kWh", 0, BIG, "UPS losses"),
         Row("pdu_loss", "kWh", 0, BIG, "PDU and transformer losses"),
         Row("misc", "kWh", 0, BIG, "lighting and house load"),

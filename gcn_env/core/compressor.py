@@ -1,4 +1,4 @@
-"""Compressors of every kind by one formula (E20-E22), their staging, and variable pumps (E23)."""
+"""Compressors of every kind by one formula (E20-E22), their staging with its times, and variable pumps (E23)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ P = PLANT.ix
 IDLE_PU = 0.001  # load share below which the last machine stops: storage in the loop carries it
 START_PU = 0.02  # load share above which the first machine starts
 STAGE_BAND = 0.1  # hysteresis of staging around the least load
+LONG_S = 86400.0  # the stage timer stops counting here
 
 
 @kernel()
@@ -32,8 +33,8 @@ def capacity_factor(p, hot, cold):
 
 
 @kernel()
-def staged(running, load, unit, units, preferred, least):
-    """Machines of the local controller after at most one start or stop.
+def wanted(running, load, unit, units, preferred, least):
+    """Machines the local controller wants.
 
     As many as `preferred` that each carry at least `least` of their capacity (sharing load saves power, E21),
     more where capacity asks for it; a band of 10 % keeps a load at the boundary from starting and stopping
@@ -43,7 +44,7 @@ def staged(running, load, unit, units, preferred, least):
         running: machines running.
         load: heat to take.
         unit: capacity of one machine now, same unit.
-        units: machines installed.
+        units: machines in service.
         preferred: machines that share the load where it is not more than they carry.
         least: least load share of each.
     """
@@ -56,10 +57,74 @@ def staged(running, load, unit, units, preferred, least):
         waits = asked > running and share < (1.0 + STAGE_BAND) * least * (running + 1)
         asked = running if keeps or waits else asked
         asked = min(max(asked, must, 1), int(units))
-    return running + min(max(asked - running, -1), 1)
+    return asked
+
+
+@kernel()
+def staged(p, running, timer, dt, asked, units):
+    """Machines running and stage timer after a sub-step of `dt` s: one start or stop at a time, and in time only.
+
+    `timer` [s] counts up from the last start, or down from the last stop. A machine starts once the last one has
+    ramped up (after a start) or has rested (after a stop; at once where another one has), and stops once the last
+    start is `min_on_s` ago.
+
+    Args:
+        p: parameters.
+        running: machines running, not above `units`.
+        timer: s.
+        dt: s.
+        asked: machines wanted.
+        units: machines in service.
+
+    Returns:
+        machines running, timer [s].
+    """
+    most = max(int(dt / p[P.ramp_s]), 1)
+    if asked > running:
+        rested = -timer >= p[P.min_off_s] or (running > 0 and units - running > 1)
+        if (timer >= p[P.ramp_s]) if timer >= 0.0 else rested:
+            return min(running + most, asked), dt
+    elif asked < running and (timer < 0.0 or timer >= p[P.min_on_s]):
+        return max(running - most, asked), -dt
+    return running, (min(timer + dt, LONG_S) if timer >= 0.0 else max(timer - dt, -LONG_S))
+
+
+@kernel()
+def available(p, running, timer, dt):
+    """Machines' worth of capacity in a sub-step: the last one started ramps to full load in `ramp_s`.
+
+    Args:
+        p: parameters.
+        running: machines running.
+        timer: stage timer [s] at the end of the sub-step, from `staged`.
+        dt: s.
+    """
+    if running == 0 or timer < 0.0:
+        return float(running)
+    return running - 1.0 + min((timer - 0.5 * dt) / p[P.ramp_s], 1.0)
+
+
+@kernel()
+def restart_timer(p):
+    """Stage timer while compressors have no power: the first one starts `restart_s` after power is back."""
+    return -max(p[P.min_off_s] - p[P.restart_s], 1e-3)
 
 
 @kernel()
 def pump_share(flow):
     """E23 pump power over rated power at a flow fraction, 30 % of the head static."""
     return flow * (0.3 + 0.7 * flow * flow)
+
+
+@kernel()
+def shared_fans(flow, left):
+    """E12 fans of which a share `left` runs, each at `flow / left`: power over that of all at full speed.
+
+    Args:
+        flow: total flow over design, not above `left`.
+        left: share of the fans in service.
+    """
+    if left <= 0.0:
+        return 0.0
+    speed = flow / left
+    return left * (0.03 + 0.97 * speed * speed * speed)

@@ -33,7 +33,7 @@ def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger):
         month = month_of(clock.now_h[b], hours[clock.year[b]])
         for r in range(flows.shape[1]):
             f = flows[b, r]
-            cooling = f[F.air_fans] + f[F.compressors] + f[F.pumps] + f[F.rejection]
+            cooling = f[F.air_fans] + f[F.compressors] + f[F.pumps] + f[F.rejection] + f[F.humidifiers]
             kwh = f[F.it] + cooling + f[F.ups_loss] + f[F.pdu_loss] + f[F.misc]
             kw = kwh / dt
             f[F.grid] = kwh

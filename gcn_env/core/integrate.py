@@ -9,23 +9,27 @@ from __future__ import annotations
 from gcn_env.core.jit import kernel
 from gcn_env.core.liquid import pads_air
 from gcn_env.core.plant import (
+    DARK,
     E_AIR_FANS,
     E_COMPRESSORS,
     E_EXCURSION,
     E_HEAT,
+    E_HUMIDIFIERS,
     E_IT,
     E_LEAKAGE,
+    E_MISC,
     E_PDU,
     E_PUMPS,
     E_REJECTION,
+    E_REMOVED,
+    E_REUSED,
     E_SERVER_FANS,
     E_THROTTLED,
     E_UPS,
     E_WATER,
     HEALTHY,
-    N_ENERGY,
     advance,
-    dark,
+    at_rest,
     margin,
     stored,
 )
@@ -39,7 +43,13 @@ AWAKE_FLOOR = 0.03  # least awake share: service nodes
 OVERHEAD_H = 1.0  # smoothing of `overhead`
 OVERHEAD_LOAD = 0.05  # node power over design below which the ratio is taken at this load
 OVERHEAD_MAX = 5.0
-NOTHING = (0.0,) * N_ENERGY
+POWERLESS = (DARK, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0)  # health of a region without supply
+
+
+@kernel()
+def cooling(e):
+    """Electricity of cooling [kJ/kW] among the energies of `advance`."""
+    return e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION] + e[E_HUMIDIFIERS]
 
 
 @kernel()
@@ -71,6 +81,7 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
     mass_c, air_c, inlet_c, hot_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c
     supply_c, loop_c, chip_c = plants.supply_c, plants.loop_c, plants.chip_c
     fan, compressor = plants.fan, plants.compressor
+    cond_c, timer_s, structure_c = plants.cond_c, plants.timer_s, plants.structure_c
     limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
     cool_kw, overhead, outage_h = plants.cool_kw, plants.overhead, plants.outage_h
     n_variants, n_regions, dt_s = values.shape[0], values.shape[1], dt_h * 3600.0
@@ -83,43 +94,43 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
             before = (
                 mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r], loop_c[b, r], fan[b, r],
                 int(compressor[b, r]), actual[b, r, 0], actual[b, r, 1], actual[b, r, 2],
+                cond_c[b, r], timer_s[b, r], structure_c[b, r],
             )  # fmt: skip
             weather = (now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID])
             node = node_kw[b, r] / design
             on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
-            if outage_h[b, r] > 0.0:
-                state, inward = dark(p, weather[0], before, dt_s / n_plant, n_plant)
-                hot, chip, factor, it, cool = state[2], state[0], 1.0, 0.0, 0.0
-                flows[b, r, F.heat_rejected] -= inward * scale
-            else:
-                commands = (command[b, r, 0], command[b, r, 1], command[b, r, 2])
-                state, e, starts, hot, chip, factor = advance(
-                    p, weather, node, on, commands, HEALTHY, before, dt_s, n_plant, n_zone
-                )
-                it = e[E_IT]
-                cool = e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION]
-                misc = p[P.misc_pu] * dt_s
-                flows[b, r, F.it] += it * scale
-                flows[b, r, F.server_fans] += e[E_SERVER_FANS] * scale
-                flows[b, r, F.leakage] += e[E_LEAKAGE] * scale
-                flows[b, r, F.air_fans] += e[E_AIR_FANS] * scale
-                flows[b, r, F.compressors] += e[E_COMPRESSORS] * scale
-                flows[b, r, F.pumps] += e[E_PUMPS] * scale
-                flows[b, r, F.rejection] += e[E_REJECTION] * scale
-                flows[b, r, F.ups_loss] += e[E_UPS] * scale
-                flows[b, r, F.pdu_loss] += e[E_PDU] * scale
-                flows[b, r, F.misc] += misc * scale
-                flows[b, r, F.heat_rejected] += e[E_HEAT] * scale
-                flows[b, r, F.water] += e[E_WATER] * design
-                flows[b, r, F.excursion] += e[E_EXCURSION] / 3600.0
-                flows[b, r, F.throttled] += e[E_THROTTLED] / 3600.0
-                flows[b, r, F.starts] += starts
-                kw = (it + cool + e[E_UPS] + e[E_PDU] + misc) / dt_s * design
+            health = POWERLESS if outage_h[b, r] > 0.0 else HEALTHY
+            commands = (command[b, r, 0], command[b, r, 1], command[b, r, 2])
+            state, e, starts, hot, chip, factor = advance(
+                p, weather, node, on, commands, health, before, dt_s, n_plant, n_zone
+            )
+            it, cool = e[E_IT], cooling(e)
+            flows[b, r, F.it] += it * scale
+            flows[b, r, F.server_fans] += e[E_SERVER_FANS] * scale
+            flows[b, r, F.leakage] += e[E_LEAKAGE] * scale
+            flows[b, r, F.air_fans] += e[E_AIR_FANS] * scale
+            flows[b, r, F.compressors] += e[E_COMPRESSORS] * scale
+            flows[b, r, F.pumps] += e[E_PUMPS] * scale
+            flows[b, r, F.rejection] += e[E_REJECTION] * scale
+            flows[b, r, F.humidifiers] += e[E_HUMIDIFIERS] * scale
+            flows[b, r, F.ups_loss] += e[E_UPS] * scale
+            flows[b, r, F.pdu_loss] += e[E_PDU] * scale
+            flows[b, r, F.misc] += e[E_MISC] * scale
+            flows[b, r, F.heat_removed] += e[E_REMOVED] * scale
+            flows[b, r, F.heat_reused] += e[E_REUSED] * scale
+            flows[b, r, F.heat_rejected] += e[E_HEAT] * scale
+            flows[b, r, F.water] += e[E_WATER] * design
+            flows[b, r, F.excursion] += e[E_EXCURSION] / 3600.0
+            flows[b, r, F.throttled] += e[E_THROTTLED] / 3600.0
+            flows[b, r, F.starts] += starts
+            if it > 0.0:
+                kw = (it + cool + e[E_UPS] + e[E_PDU] + e[E_MISC]) / dt_s * design
                 overhead[b, r] = smoothed(overhead[b, r], kw, node_kw[b, r], design, dt_h)
             flows[b, r, F.heat_stored] += stored(p, before, state) * scale
             mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
             loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
             actual[b, r, 0], actual[b, r, 1], actual[b, r, 2] = state[7], state[8], state[9]
+            cond_c[b, r], timer_s[b, r], structure_c[b, r] = state[10], state[11], state[12]
             hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
             limit_gap[b, r] = margin(p, hot, state[4], chip)
             air_need[b, r] = on * state[5] * p[P.server_flow] / p[P.supply_flow]
@@ -142,47 +153,36 @@ def rule_commands(p, head_low, head_high, dry, wet):
 
 @kernel()
 def reset_plants(lo, hi, plants, signals, pp):
-    """Steady state of environments `lo`..`hi`-1 under B1 for weather and `node_kw` of now; nothing is booked.
-
-    A guess is relaxed for three times two hours (18 server time constants each).
-    """
+    """Steady state of environments `lo`..`hi`-1 under B1 for weather and `node_kw` of now; nothing is booked."""
     values, head_low, head_high, now = pp.values, pp.head_low, pp.head_high, signals.now
     node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
     mass_c, air_c, inlet_c, hot_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c
     supply_c, loop_c, chip_c = plants.supply_c, plants.loop_c, plants.chip_c
     fan, compressor = plants.fan, plants.compressor
+    cond_c, timer_s, structure_c = plants.cond_c, plants.timer_s, plants.structure_c
     limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
     cool_kw, overhead = plants.cool_kw, plants.overhead
-    n_variants, n_regions, dt_s = values.shape[0], values.shape[1], 7200.0
+    n_variants, n_regions, dt_s = values.shape[0], values.shape[1], 7200.0  # `at_rest` returns two hours
     for b in range(lo, hi):
         v = 0 if n_variants == 1 else b % n_variants
         for r in range(n_regions):
             p = values[v, r]
-            design, liquid = p[P.design_kw], p[P.liquid_share] > 0.0
+            design = p[P.design_kw]
             weather = (now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID])
             node = node_kw[b, r] / design
             ratio = p[P.server_flow] / p[P.supply_flow]
             on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
             cmd = rule_commands(p, head_low[v, r], head_high[v, r], weather[0], weather[1])
-            supply = p[P.air_set_c] if liquid else cmd[0]
-            loop = cmd[0] if liquid else cmd[2]
-            zone = (supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0)
-            state = zone + cmd  # Numba has no unpacking into tuples
-            e = NOTHING
-            hot, chip, factor = supply, supply, 1.0
-            for _ in range(3):
-                state = state[:7] + cmd
-                state, e, _, hot, chip, factor = advance(
-                    p, weather, node, on, cmd, HEALTHY, state, dt_s, 24, 5
-                )
+            state, e, hot, chip, factor = at_rest(p, cmd, weather, node, on)
             for h in range(3):
                 command[b, r, h], actual[b, r, h] = cmd[h], cmd[h]
             mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
             loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
+            cond_c[b, r], timer_s[b, r], structure_c[b, r] = state[10], state[11], state[12]
             hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
             limit_gap[b, r] = margin(p, hot, state[4], chip)
             air_need[b, r] = on * state[5] * ratio
-            it, cool = e[E_IT], e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION]
+            it, cool = e[E_IT], cooling(e)
             it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
-            kw = (it + cool + e[E_UPS] + e[E_PDU] + p[P.misc_pu] * dt_s) / dt_s * design
+            kw = (it + cool + e[E_UPS] + e[E_PDU] + e[E_MISC]) / dt_s * design
             overhead[b, r] = smoothed(0.0, kw, node_kw[b, r], design, 1.0)

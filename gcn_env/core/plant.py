@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from gcn_env.core.airside import air_unit, outdoor_air, outside_plant, trim_capacity
-from gcn_env.core.compressor import capacity_factor
+from gcn_env.core.airside import air_unit, outdoor_air, outside_plant, unit_bank
+from gcn_env.core.compressor import LONG_S, capacity_factor, restart_timer, shared_fans
 from gcn_env.core.electrical import pdu_loss, ups_loss
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.liquid import liquid_plant
@@ -18,21 +18,30 @@ from gcn_env.core.thermal import (
     FAN_LAG_S,
     air_chip_c,
     coil_effectiveness,
-    cubic_fan,
     fan_target,
     hottest,
     leakage,
     liquid_chip_c,
+    walls_of,
+    walls_split,
     zone_steps,
 )
-from gcn_env.core.water import water_plant, wet_factor
+from gcn_env.core.water import coil_share, water_plant, wet_factor
 
 P = PLANT.ix
-THROTTLE_PER_K = 0.05  # section 1.8
-THROTTLE_FLOOR = 0.3
-HEALTHY = (2.0, 1.0, 0.0, 1.0, 1.0, 1.0)  # mode, fans, units_out, pumps, tower, coil: see `advance`
-# `advance` returns energies by these indices [kJ/kW unless stated].
-E_SERVER_FANS, E_LEAKAGE, E_AIR_FANS, E_COMPRESSORS, E_PUMPS, E_REJECTION, E_UPS, E_PDU = (
+HEALTHY = (
+    2.0,
+    1.0,
+    0.0,
+    1.0,
+    1.0,
+    1.0,
+    0.0,
+)  # mode, fans, units_out, pumps, tower, coil, heat wanted: see `advance`
+NORMAL, ON_UPS, DARK = 2.0, 1.0, 0.0  # mode
+# `advance` returns energies by these indices [kJ/kW unless stated]. Electricity: all IT (server fans and leakage are
+# part of it), then what is beside it.
+E_IT, E_SERVER_FANS, E_LEAKAGE, E_AIR_FANS, E_COMPRESSORS, E_PUMPS, E_REJECTION, E_HUMIDIFIERS = (
     0,
     1,
     2,
@@ -42,9 +51,17 @@ E_SERVER_FANS, E_LEAKAGE, E_AIR_FANS, E_COMPRESSORS, E_PUMPS, E_REJECTION, E_UPS
     6,
     7,
 )
-E_HEAT, E_WATER, E_EXCURSION, E_THROTTLED, E_IT = 8, 9, 10, 11, 12  # rejected; L/kW; K s; s; all IT
-N_ENERGY = 13
+E_UPS, E_PDU, E_MISC = 8, 9, 10
+# Heat: taken from hall and chips; by economisers, outdoor air or dry coolers; by evaporators; by a heat network; let in
+# by the envelope; that left the site (less what the envelope let in); of the pumps that heats the loop.
+E_REMOVED, E_FREE, E_CHILLED, E_REUSED, E_INWARD, E_HEAT, E_LOOP_PUMPS = 11, 12, 13, 14, 15, 16, 17
+E_WATER, E_EXCURSION, E_THROTTLED = 18, 19, 20  # L/kW, K s, s
+N_ENERGY = 21
+NOTHING = (0.0,) * N_ENERGY
 CUT_OUT_C = 60.0  # inlet at which nodes cut their own power, so that a hall without cooling settles [E]
+THROTTLE_PER_K = 0.05  # section 1.8
+THROTTLE_FLOOR = 0.3
+LEAST_FLOW = 0.01  # of supply air without any air handler: convection [E]
 
 
 @kernel()
@@ -55,29 +72,47 @@ def moved(actual, command, lag, most):
 
 
 @inlined()
-def air_stream(p, kind, weather, set_c, speed, back, loop, reject, same, effect):
+def air_stream(p, dt, kind, powered, weather, set_c, speed, back, loop, reject, effect, coil_left, bank):
     """What the air side can do for the next zone sub-steps.
 
+    Args:
+        p: parameters.
+        dt: s.
+        kind: what cools the air.
+        powered: whether compressors have power.
+        weather: as in `advance`.
+        set_c: degC supply set-point.
+        speed: air-handler fan fraction.
+        back: degC return air.
+        loop: degC chilled water.
+        reject: third actuator.
+        effect: effectiveness of a chilled-water coil.
+        coil_left: factor on effectiveness and capacity of coils.
+        bank: units running, stage timer [s], units in service.
+
     Returns:
-        slope and offset [degC] of the least supply temperature over return air, coil effectiveness, offered
-        outdoor air [degC], moisture added [kg/kg], dampers open, trim capacity, its cold side [degC].
+        slope and offset [degC] of the least supply temperature over return air, offered outdoor air [degC], moisture
+        added [kg/kg], dampers open, sensible capacity of units that run, those units, stage timer [s].
     """
-    ntu, unit_pu, flow = p[P.coil_ntu], p[P.air_unit_pu], speed * p[P.supply_flow]
     dry, wet, dew, humid = weather
-    offered, added, is_open, capacity, cold = back, 0.0, 0, 0.0, set_c - 8.0
+    running, timer, units = bank
+    flow = speed * p[P.supply_flow]
+    slope, offered, added, is_open, capacity = 1.0, back, 0.0, 0, 0.0
     if kind == WATER:
-        effect = effect if same else coil_effectiveness(ntu, speed)
-        slope, offset = 1.0 - effect, effect * loop
-    else:
-        slope = 1.0
-        if kind == OUTSIDE:
-            capacity, cold = trim_capacity(p, dry, set_c)
-            offered, added, is_open = outdoor_air(p, dry, wet, dew, humid, set_c, back, reject)
-            slope = 1.0 - is_open
+        return 1.0 - effect, effect * loop, offered, added, is_open, capacity, running, timer
+    if kind == OUTSIDE:
+        offered, added, is_open = outdoor_air(
+            p, dry, wet, dew, humid, set_c, back, reject if powered else 0.0
+        )
+        slope = 1.0 - is_open
+    if powered:
+        if p[P.liquid_share] > 0.0:
+            capacity = p[P.air_unit_pu] * capacity_factor(p, dry + p[P.hot_offset_k], set_c - p[P.lift_k])
         else:
-            capacity = unit_pu * capacity_factor(p, dry, cold)
-        offset = (1.0 - slope) * offered - capacity / flow
-    return slope, offset, effect, offered, added, is_open, capacity, cold
+            demand = flow * max(offered - set_c, 0.0)
+            capacity, running, timer = unit_bank(p, dry, set_c, demand, running, timer, dt, units)
+        capacity *= coil_left
+    return slope, (1.0 - slope) * offered - capacity / flow, offered, added, is_open, capacity, running, timer
 
 
 @inlined()
@@ -91,22 +126,47 @@ def speed_factor(p, chip, spread, peak_inlet):
 
 @kernel()
 def dark(p, dry, state, dt, n):
-    """A control step without power: nothing runs, mass, air and loop drift, the envelope leaks."""
-    mass, air, inlet, supply, loop, fan, _, a0, a1, a2 = state
+    """`n` sub-steps of `dt` s without power: nothing runs, mass, air and structure drift, walls leak.
+
+    Returns:
+        state, heat let in by the envelope [kJ/kW].
+    """
+    mass, air, inlet, supply, loop, fan, _, a0, a1, a2, cond, _, slab = state
     lag = 1.0 - math.exp(-dt / FAN_LAG_S)
     inward = 0.0
     for _ in range(n):
         fan -= fan * lag
+        walls, walls_c = walls_of(p, dry, slab)
         mass, air, inlet, supply, _, _, leak, _, _, _ = zone_steps(
-            p, 1, dt, 0.0, mass, air, inlet, supply, fan, 0.0, 0.0, 0.0, 1e3, 0.0, 0.0, 1.0, 0.0, dry
+            p,
+            1,
+            dt,
+            0.0,
+            mass,
+            air,
+            inlet,
+            supply,
+            fan,
+            0.0,
+            0.0,
+            0.0,
+            1e3,
+            0.0,
+            0.0,
+            1.0,
+            0.0,
+            walls,
+            walls_c,
         )
-        inward += leak * dt
-    return (mass, air, inlet, supply, loop, fan, 0, a0, a1, a2), inward
+        let_in, kept = walls_split(p, dry, slab, walls, walls_c, leak)
+        inward += let_in * dt
+        slab += kept * dt / p[P.structure_kj]
+    return (mass, air, inlet, supply, loop, fan, 0, a0, a1, a2, cond, restart_timer(p), slab), inward
 
 
 @kernel()
 def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zone):
-    """`n_plant` plant sub-steps of one powered region over `dt_s` s.
+    """`n_plant` plant sub-steps of one region over `dt_s` s.
 
     Args:
         p: one row of `PlantParams.values`.
@@ -114,10 +174,11 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
         node: node power before fans and leakage, nameplate = 1.
         awake: share of nameplate awake, not below `node`.
         command: the three cooling heads' set-points.
-        health: mode (2 normal, 1 on the UPS: no compressors, towers or rejection, 0 dark), share of full flow left to
-            air-handler fans, compressors out of service, share left to pumps, share left to tower or dry-cooler fans,
-            factor on the effectiveness of coils.
-        state: mass, air, inlet, supply, loop [degC], server fan, compressors running, three actuators.
+        health: mode (2 normal; 1 on the UPS: no compressors, towers or rejection; 0 dark), share left of air handlers,
+            compressors out of service, shares left of chilled-water or coolant pumps and of tower or dry-cooler fans,
+            factor on the effectiveness of coils and exchangers, heat that a heat network would take (E43).
+        state: mass, air, inlet, supply, loop [degC], server fan, compressors running, three actuators, condenser water
+            [degC], stage timer [s], structure [degC].
         dt_s: s.
         n_plant: plant sub-steps.
         n_zone: zone sub-steps of each.
@@ -125,25 +186,44 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
     Returns:
         state; energies (indices `E_...`); starts; hottest inlet [degC]; chip [degC]; speed factor of the next step.
     """
-    mass, air, inlet, supply, loop, fan, running, a0, a1, a2 = state
-    dry, wet, _, _ = weather
+    mode, air_left, units_out, pumps_left, fans_left, coil_left, heat_wanted = health
+    dry, wet, _, humid = weather
     dt = dt_s / n_plant
+    if mode < 0.5 * ON_UPS:
+        state, let_in = dark(p, dry, state, dt, n_plant)
+        energy = (
+            0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+            0.0, 0.0, 0.0, 0.0, let_in, -let_in, 0.0, 0.0, 0.0, 0.0,
+        )  # fmt: skip
+        return state, energy, 0, state[2], state[0], 1.0
+    mass, air, inlet, supply, loop, fan, running, a0, a1, a2, cond, timer, slab = state
+    powered = mode > 0.5 * (ON_UPS + NORMAL)
     dz = dt / n_zone
     fan_lag = 1.0 - math.exp(-dz / FAN_LAG_S)
     lag_0, lag_1 = 1.0 - math.exp(-dt / p[P.lag_0]), 1.0 - math.exp(-dt / p[P.lag_1])
     lag_2 = 1.0 - math.exp(-dt / p[P.lag_2])
     most_0, most_1, most_2 = p[P.slew_0] * dt, p[P.slew_1] * dt, p[P.slew_2] * dt
     kind, liquid = int(p[P.air_kind]), p[P.liquid_share] > 0.0
-    factor = wet_factor(wet) if kind == WATER else 0.0
+    factor, cond_lag = 0.0, 0.0
+    if kind == WATER:
+        factor, cond_lag = wet_factor(wet), 1.0 - math.exp(-dt * p[P.tower_flow] / p[P.cond_kj])
+    units = max(int(p[P.units] - units_out), 0)
+    running = min(running, units)
+    if not powered:
+        running, timer = 0, restart_timer(p)
+    coil_left *= coil_share(pumps_left) if kind == WATER else 1.0
     power = node / awake
     idle = p[P.idle_share]
     use = min(max((power - idle) / (1.0 - idle), 0.0), 1.0)
     base = p[P.fan_base] * (0.6 + 0.4 * use)
     misc = p[P.misc_pu]
     per_supply = p[P.server_flow] / p[P.supply_flow]
-    s_fans, s_leak, s_air, s_comp, s_pump, s_reject = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    s_ups, s_pdu, s_heat, s_water, s_over, s_slow = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    s_it, starts, peak, hot, chip, factor_now, asked = 0.0, 0, -1e9, inlet, mass, 1.0, node
+    most_air = max(air_left, LEAST_FLOW)
+    least_air = min(0.25, most_air)
+    s_it, s_fans, s_leak, s_air, s_comp, s_pump, s_reject, s_humid = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    s_ups, s_pdu, s_coil, s_free, s_chilled, s_reused, s_inward = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    s_out, s_warm, s_water, s_over, s_slow = 0.0, 0.0, 0.0, 0.0, 0.0
+    starts, peak, hot, chip, factor_now, asked = 0, -1e9, inlet, mass, 1.0, node
     effect, effect_at = 0.0, -1.0
     for _ in range(n_plant):
         a0 = moved(a0, command[0], lag_0, most_0)
@@ -153,49 +233,90 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
         # The aisle's pressure loop follows the servers in seconds: it sees where their fans are going, too.
         target = fan_target(base, p[P.fan_slope], p[P.fan_knee_c], inlet)
         drawn = max(fan, target) * awake * per_supply
+        tcs, fws = min(a1, pumps_left), min(a2, pumps_left)
         if liquid:
-            chip = liquid_chip_c(loop, p[P.chip_k], p[P.chip_still], power, a1)
+            chip = liquid_chip_c(loop, p[P.chip_k], p[P.chip_still], power, tcs)
             set_c = p[P.air_set_c]
-            speed = min(max(p[P.air_follow] * drawn, 0.25), 1.0)
+            speed = min(max(p[P.air_follow] * drawn, least_air), most_air)
         else:
             chip = air_chip_c(inlet, p[P.chip_k], p[P.chip_still], power, fan)
             set_c = a0
-            speed = min(max(a1 * drawn, 0.25), 1.0)
+            speed = min(max(a1 * drawn, least_air), most_air)
         leak = leakage(node, p[P.leak_share], p[P.leak_slope], p[P.leak_ref_c], chip)
         it = node + leak + awake * p[P.fan_pu] * fan * fan * fan
         ups = ups_loss(it, p[P.ups_a0], p[P.ups_a1], p[P.ups_a2])
         pdu = pdu_loss(it, p[P.pdu_d0], p[P.pdu_d2])
         flow = speed * p[P.supply_flow]
-        blower = p[P.air_fan_pu] * cubic_fan(speed)
+        blower = p[P.air_fan_pu] * shared_fans(speed, air_left)
         room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
         back = supply + min(awake * fan * p[P.server_flow] / flow, 1.0) * (air - supply)
-        slope, offset, effect, offered, added, is_open, capacity, cold = air_stream(
-            p, kind, weather, set_c, speed, back, loop, a2, speed == effect_at, effect
-        )
-        effect_at = speed
-        mass, air, inlet, supply, fan, coil, inward, cube, r, top = zone_steps(
-            p, n_zone, dz, fan_lag, mass, air, inlet, supply, fan, base, node + leak, awake,
-            set_c, slope, offset, flow, room, dry,
-        )  # fmt: skip
-        fans = awake * p[P.fan_pu] * cube
         before = running
-        rejects, water = 0.0, 0.0
+        if kind == WATER and speed != effect_at:
+            effect, effect_at = coil_left * coil_effectiveness(p[P.coil_ntu], speed / most_air), speed
+        slope, offset, offered, added, is_open, capacity, running, timer = air_stream(
+            p,
+            dt,
+            kind,
+            powered,
+            weather,
+            set_c,
+            speed,
+            back,
+            loop,
+            a2,
+            effect,
+            coil_left,
+            (running, timer, units),
+        )
+        walls, walls_c = walls_of(p, dry, slab)
+        mass, air, inlet, supply, fan, coil, leak_in, cube, r, top = zone_steps(
+            p, n_zone, dz, fan_lag, mass, air, inlet, supply, fan, base, node + leak, awake,
+            set_c, slope, offset, flow, room, walls, walls_c,
+        )  # fmt: skip
+        let_in, kept = walls_split(p, dry, slab, walls, walls_c, leak_in)
+        slab += kept * dt / p[P.structure_kj]
+        fans = awake * p[P.fan_pu] * cube
+        rejects, humid_kw, warm, water = 0.0, 0.0, 0.0, 0.0
         if kind == WATER:
-            loop, running, comp, pump, rejects, heat, water = water_plant(
-                p, dt, dry, wet, factor, coil, supply + coil / flow, supply, effect, loop, a2, running
-            )
+            loop, cond, running, timer, comp, warm, pump, rejects, free, chilled, out, water = water_plant(
+                p, dt, dry, wet, factor, coil, supply + coil / flow, supply, effect, (loop, cond, running, timer),
+                a2, cond_lag, powered, units, (pumps_left, fans_left),
+            )  # fmt: skip
         elif kind == OUTSIDE:
-            running, comp, pump, heat, water = outside_plant(
-                p, dry, coil, flow, supply, offered, added, is_open, capacity, cold, running
+            comp, pump, free, chilled, water = outside_plant(
+                p, dry, coil, flow, supply, set_c, offered, added, is_open
             )
+            out = coil + comp + pump
             loop = supply
         else:
-            comp, pump, heat = air_unit(p, dry, coil, set_c)
-        if liquid:
-            loop, running, comp_l, pump_l, rejects, heat_l, water = liquid_plant(
-                p, dt, dry, wet, p[P.liquid_share] * (node + leak + fans), loop, a0, a1, a2, running
+            comp, pump, humid_kw, free, chilled, water = air_unit(
+                p, dry, humid, coil, set_c, capacity, powered
             )
-            comp, pump, heat = comp + comp_l, pump + pump_l, heat + heat_l
+            out = coil + comp + pump + humid_kw
+        if liquid:
+            taken = p[P.liquid_share] * (node + leak + fans)
+            loop, running, timer, comp_l, warm, pump_l, rejects, free_l, chilled_l, reused, out_l, water = (
+                liquid_plant(
+                    p,
+                    dt,
+                    dry,
+                    wet,
+                    taken,
+                    loop,
+                    a0,
+                    tcs,
+                    fws,
+                    running,
+                    timer,
+                    powered,
+                    units,
+                    (fans_left, coil_left),
+                    heat_wanted,
+                )
+            )
+            coil, comp, pump, out = coil + taken, comp + comp_l, pump + pump_l, out + out_l
+            free, chilled = free + free_l, chilled + chilled_l
+            s_reused += reused
         hot = hottest(inlet, air, min(r, 1.0), p[P.hot_share])
         peak = max(peak, top)
         over = max(hot - p[P.hot_limit_c], loop - p[P.loop_limit_c], chip - p[P.chip_limit_c], 0.0)
@@ -205,29 +326,60 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
         s_leak += leak
         s_air += blower
         s_comp += comp
-        s_pump += pump
+        s_pump += pump + warm
         s_reject += rejects
+        s_humid += humid_kw
         s_ups += ups
         s_pdu += pdu
-        s_heat += heat + (1.0 - p[P.loss_inside]) * (ups + pdu) + (1.0 - p[P.misc_inside]) * misc - inward
+        s_coil += coil
+        s_free += free
+        s_chilled += chilled
+        s_inward += let_in
+        s_warm += warm
+        s_out += out + (1.0 - p[P.loss_inside]) * (ups + pdu) + (1.0 - p[P.misc_inside]) * misc - let_in
         s_water += water
         s_over += over
         s_slow += 1.0 if factor_now < 1.0 else 0.0
         starts += max(running - before, 0)
-    state = (mass, air, inlet, supply, loop, fan, running, a0, a1, a2)
+    state = (mass, air, inlet, supply, loop, fan, running, a0, a1, a2, cond, timer, slab)
     energy = (
-        s_fans * dt, s_leak * dt, s_air * dt, s_comp * dt, s_pump * dt, s_reject * dt, s_ups * dt, s_pdu * dt,
-        s_heat * dt, s_water * dt / 3600.0, s_over * dt, s_slow * dt, s_it * dt,
+        s_it * dt, s_fans * dt, s_leak * dt, s_air * dt, s_comp * dt, s_pump * dt, s_reject * dt, s_humid * dt,
+        s_ups * dt, s_pdu * dt, misc * dt_s, s_coil * dt, s_free * dt, s_chilled * dt, s_reused * dt, s_inward * dt,
+        s_out * dt, s_warm * dt, s_water * dt / 3600.0, s_over * dt, s_slow * dt,
     )  # fmt: skip
     return state, energy, starts, hot, chip, factor_now
 
 
 @kernel()
+def at_rest(p, command, weather, node, awake):
+    """A plant that has held `command` for six hours (18 server time constants), its structure at the mean of its hall.
+
+    Returns:
+        as `advance` over the last two of those hours, less the starts.
+    """
+    liquid = p[P.liquid_share] > 0.0
+    supply = p[P.air_set_c] if liquid else command[0]
+    loop = command[0] if liquid else command[2]
+    state = (
+        supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0,
+        command[0], command[1], command[2], max(weather[1] + p[P.approach_k], p[P.basin_c]), LONG_S, supply + 5.0,
+    )  # fmt: skip
+    e, hot, chip, factor = NOTHING, supply, supply, 1.0
+    for _ in range(3):
+        state, e, _, hot, chip, factor = advance(
+            p, weather, node, awake, command, HEALTHY, state, 7200.0, 24, 5
+        )
+        state = state[:7] + command + (state[10], LONG_S, 0.5 * (state[1] + state[2]))
+    return state, e, hot, chip, factor
+
+
+@kernel()
 def stored(p, before, after):
-    """Heat [kJ/kW] that mass, air and loop gained between two states."""
+    """Heat [kJ/kW] that mass, air, structure and loops gained between two states."""
     heat = p[P.mass_kj] * (after[0] - before[0]) + p[P.air_kj] * (after[1] - before[1])
+    heat += p[P.structure_kj] * (after[12] - before[12])
     if int(p[P.air_kind]) == WATER or p[P.liquid_share] > 0.0:
-        heat += p[P.loop_kj] * (after[4] - before[4])
+        heat += p[P.loop_kj] * (after[4] - before[4]) + p[P.cond_kj] * (after[10] - before[10])
     return heat
 
 

@@ -51,6 +51,8 @@ PLANT = Table(
         _row("hot_share", "1", -1e-9, 0.5, "E16 further share at the hottest rack"),
         _row("bypass", "1", -1e-9, 0.5, "E14 share of supply that bypasses the racks"),
         _row("envelope", "kW/K", -1e-9, 0.05, "E18 conductance of the hall's envelope"),
+        _row("structure", "kW/K", -1e-9, 0.1, "E11 conductance from the hall's air to walls and floor"),
+        _row("structure_kj", "kJ/K/kW", 1, 1e5, "heat capacity of walls and floor"),
         _row("loss_inside", "1", -1e-9, 1.001, "E18 share of electrical losses heating the hall"),
         _row("misc_inside", "1", -1e-9, 1.001, "E18 share of lighting and house load heating the hall"),
         # air handlers E12, E17
@@ -72,6 +74,11 @@ PLANT = Table(
         _row("cap_low", "1", 0.05, 1, "E22 least capacity factor"),
         _row("cap_high", "1", 1, 3, "E22 greatest capacity factor"),
         _row("min_load", "1", 0.02, 0.8, "load share below which the local controller stages down"),
+        _row("min_on_s", "s", 0, 7200, "least time between a start and a stop"),
+        _row("min_off_s", "s", 0, 7200, "least time between a stop and a start"),
+        _row("ramp_s", "s", 1, 3600, "from start to full load"),
+        _row("restart_s", "s", 0, 7200, "from power back to the first start"),
+        _row("hot_offset_k", "K", -1e-9, 10, "air at air-cooled condensers over outdoors"),
         _row("head_floor_c", "degC", -20, 40, "lowest hot-side temperature of the compressors"),
         # loop: chilled water or coolant
         _row("loop_kj", "kJ/K/kW", 0.1, 2000, "heat capacity of the loop"),
@@ -79,6 +86,8 @@ PLANT = Table(
         _row("loop_pump_pu", "kW/kW", -1e-9, 0.2, "E23 chilled-water or coolant pumps at full flow"),
         _row("other_pump_pu", "kW/kW", -1e-9, 0.2, "one condenser pump; wet-stage pump"),
         # tower E24-E29
+        _row("tower", "1", -0.5, 1.5, "condensers of the chillers: 1 water from a tower, 0 outdoor air"),
+        _row("cond_kj", "kJ/K/kW", 0.1, 1000, "heat capacity of the condenser-water loop"),
         _row("tower_flow", "kW/K", 1e-4, 5, "heat capacity flow of condenser water by design"),
         _row("tower_pu", "kW/kW", 1e-3, 5, "heat the tower is designed for"),
         _row("tower_l1", "1", 0, 10, "E24 (l)^1.057 with one condenser pump"),
@@ -92,15 +101,23 @@ PLANT = Table(
         # outdoor air E34-E38, pads E41
         _row("wet_share", "1", -1e-9, 1.001, "effectiveness of wet stage or pads"),
         _row("wet_from_c", "degC", -60, 60, "dry bulb above which pads run"),
+        _row("wet_least", "1", -1e-9, 1.001, "least share of the wet stage that can run"),
+        _row("ratio_min", "kg/kg", -1e-9, 0.02, "humidity ratio at the lowest dew point"),
+        _row("fresh_air", "kg/s/kW", -1e-9, 0.01, "ventilation that steam humidifiers serve"),
         _row("ratio_max", "kg/kg", 1e-3, 0.1, "E34 humidity ratio at the highest dew point"),
         _row("dew_max_c", "degC", 0, 30, "E34 highest dew point of supply air"),
         _row("humid_max", "1", 0.2, 1.01, "E34 highest relative humidity of supply air"),
+        # air-cooled units E30-E33, residual air unit, dry cooler E39-E43
         _row("lift_k", "K", 0, 20, "E30 supply air over evaporator"),
-        # residual air unit, dry cooler E39-E43
+        _row("latent_slope", "1/K", -1e-9, 0.1, "E31 fall of the sensible share below 14 degC supply"),
+        _row("cycling", "1", -1e-9, 0.5, "E32 degradation of cycling units"),
+        _row("rehumidify", "1", -1e-9, 1.001, "E33 share of condensed moisture that humidifiers put back"),
+        _row("unit_free", "1", -1e-9, 1.001, "share of a unit's heat that free cooling can take"),
         _row("air_unit_pu", "kW/kW", 0, 5, "capacity of the residual air unit"),
         _row("air_unit_pump", "kW/kW", -1e-9, 0.2, "pumps of the residual air unit per heat"),
         _row("trim_range_k", "K", 1, 30, "E41 water range over which the trim chiller takes over"),
         _row("dry_flow", "kW/K", 0, 2, "heat capacity flow of dry-cooler air"),
+        _row("reuse_min_c", "degC", 0, 100, "E43 lowest coolant return that a heat network takes"),
         # power chain E44-E45
         _row("ups_a0", "1", -1e-9, 0.2, "E44"),
         _row("ups_a1", "1", -1e-9, 0.2, "E44"),

@@ -149,7 +149,8 @@ class Plants(NamedTuple):
     peak_kw: Array  # float64 [B, R] highest step mean of the month so far
     month: Array  # int64 [B, R] month of that peak
     cond_c: Array  # float64 [B, R] degC condenser water (b)
-    timer_s: Array  # float64 [B, R] s since compressors were last started or stopped
+    timer_s: Array  # float64 [B, R] s since a compressor was last started; negative: since one was stopped
+    structure_c: Array  # float64 [B, R] degC walls and floor of the hall
     seen: Array  # float64 [B, R, len(SENSORS)] degC readings: noisy, quantised, late, or stuck
     fault_h: Array  # float64 [B, R, len(FAULTS)] h until each fault is repaired, 0 healthy
     outage_h: Array  # float64 [B, R] h of utility loss left

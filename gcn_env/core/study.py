@@ -24,6 +24,7 @@ from gcn_env.core.plant import (
     E_AIR_FANS,
     E_COMPRESSORS,
     E_EXCURSION,
+    E_HUMIDIFIERS,
     E_IT,
     E_LEAKAGE,
     E_PDU,
@@ -35,6 +36,7 @@ from gcn_env.core.plant import (
     E_WATER,
     HEALTHY,
     advance,
+    at_rest,
     margin,
 )
 from gcn_env.core.plant_table import PLANT, PlantParams
@@ -55,6 +57,7 @@ RECORD = Table(
         Row("compressors", "kWh/kW", 0, 10, "E20"),
         Row("pumps", "kWh/kW", 0, 10, "E23"),
         Row("rejection", "kWh/kW", 0, 10, "fans of towers and dry coolers"),
+        Row("humidifiers", "kWh/kW", 0, 10, "steam humidifiers (E33)"),
         Row("losses", "kWh/kW", 0, 10, "E44, E45 UPS and distribution"),
         Row("misc", "kWh/kW", 0, 10, "lighting and house load"),
         Row("water", "L/kW", 0, 1e3, "make-up"),
@@ -66,7 +69,7 @@ RECORD = Table(
     ),
 )
 R = RECORD.ix
-COOLING = [R.air_fans, R.compressors, R.pumps, R.rejection]  # columns that sum to cooling energy
+COOLING = [R.air_fans, R.compressors, R.pumps, R.rejection, R.humidifiers]  # columns that sum to cooling energy
 FACILITY = [R.it, *COOLING, R.losses, R.misc]  # columns that sum to facility energy
 
 GIVEN, FIXED, RULE, RESET, SEARCH = 0, 1, 2, 3, 4  # Controller.mode
@@ -194,21 +197,6 @@ def reset_commands(reset, low, high, dry, wet):
 
 
 @kernel()
-def at_rest(p, command, weather, node, awake):
-    """State of a plant that has held `command` for six hours (18 server time constants)."""
-    liquid = p[P.liquid_share] > 0.0
-    supply = p[P.air_set_c] if liquid else command[0]
-    loop = command[0] if liquid else command[2]
-    state = (
-        supply + 15.0, supply + 10.0, supply + 0.5, supply, loop, p[P.fan_base], 0,
-        command[0], command[1], command[2],
-    )  # fmt: skip
-    for _ in range(3):
-        state, _, _, _, _, _ = advance(p, weather, node, awake, command, HEALTHY, state, 7200.0, 24, 5)
-    return state
-
-
-@kernel()
 def decide(p, plan, low, high, course, t, controller, pace, now, state):
     """Set-points of step `t` by the controller; `now` are those of the step before."""
     mode = controller.mode
@@ -250,7 +238,7 @@ def rollout(p, plan, low, high, course, controller, pace, commands, record):
     """
     weather, node, awake = at(course, 0)
     command = rule_commands(p, low, high, weather[0], weather[1])
-    state = at_rest(p, command, weather, node, awake)
+    state, _, _, _, _ = at_rest(p, command, weather, node, awake)
     hour = pace.dt_s / 3600.0
     for t in range(len(course.node)):
         if controller.mode == GIVEN:
@@ -267,6 +255,7 @@ def rollout(p, plan, low, high, course, controller, pace, commands, record):
         row[R.it], row[R.server_fans], row[R.leakage] = e[E_IT], e[E_SERVER_FANS], e[E_LEAKAGE]
         row[R.air_fans], row[R.compressors] = e[E_AIR_FANS], e[E_COMPRESSORS]
         row[R.pumps], row[R.rejection], row[R.losses] = e[E_PUMPS], e[E_REJECTION], e[E_UPS] + e[E_PDU]
+        row[R.humidifiers] = e[E_HUMIDIFIERS]
         row[R.excursion], row[R.throttled] = e[E_EXCURSION], e[E_THROTTLED]
         for k in range(R.misc):
             row[k] /= 3600.0

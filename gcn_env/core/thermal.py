@@ -76,10 +76,11 @@ def coil_effectiveness(ntu, fan):
 
 
 @kernel()
-def zone_step(mass, air, power, room, flow, recirculation, supply, k_mass, k_air, envelope, outdoor):
+def zone_step(mass, air, power, room, flow, recirculation, supply, k_mass, k_air, walls, walls_c):
     """E13 one implicit step of IT mass and hot-aisle air, 2x2 in closed form.
 
-    Unconditionally stable, and closes E19: k_mass dTm + k_air dTa = power + room - coil + inward.
+    Unconditionally stable, and closes E19: k_mass dTm + k_air dTa = power + room - coil + inward. Walls see the mean
+    of inlet and hot aisle.
 
     Args:
         mass: degC of IT mass.
@@ -91,23 +92,25 @@ def zone_step(mass, air, power, room, flow, recirculation, supply, k_mass, k_air
         supply: degC of supply air.
         k_mass: heat capacity of IT mass over the sub-step [kW/K].
         k_air: heat capacity of the air over the sub-step [kW/K].
-        envelope: conductance to the outside.
-        outdoor: degC outside.
+        walls: conductance to what surrounds the hall (outside, structure).
+        walls_c: degC of it.
 
     Returns:
-        mass [degC], air [degC], heat taken by the coil, heat let in through the envelope.
+        mass [degC], air [degC], heat taken by the coil, heat let in by the walls.
     """
     h = EXCHANGE * flow
     fresh = 1.0 - recirculation
     through = fresh * flow
     a11 = k_mass + h
-    a22 = k_air + h * recirculation + through + envelope
+    cool = 0.5 * fresh  # weight of the supply in the mean that the walls see
+    a22 = k_air + h * recirculation + through + walls * (1.0 - cool)
     b1 = k_mass * mass + power + h * fresh * supply
-    b2 = k_air * air + (through - h * fresh) * supply + envelope * outdoor + room
+    b2 = k_air * air + (through - h * fresh - walls * cool) * supply + walls * walls_c + room
     inverse = 1.0 / (a11 * a22 - h * h * recirculation)
     new_mass = (b1 * a22 + h * recirculation * b2) * inverse
     new_air = (a11 * b2 + h * b1) * inverse
-    return new_mass, new_air, through * (new_air - supply), envelope * (outdoor - new_air)
+    inward = walls * (walls_c - new_air - cool * (supply - new_air))
+    return new_mass, new_air, through * (new_air - supply), inward
 
 
 @inlined()
@@ -129,7 +132,8 @@ def zone_steps(
     offset,
     supply_flow,
     room,
-    dry,
+    walls,
+    walls_c,
 ):
     """`n` zone sub-steps of `dt` s with the plant held: fan lag, E14, E15, coil, E13.
 
@@ -137,10 +141,10 @@ def zone_steps(
     it is shut where that would warm the air (then supply is hall air, and the hall drifts).
 
     Returns:
-        mass, air, inlet, supply [degC], fan, mean coil heat, mean envelope heat, mean of fan cubed,
+        mass, air, inlet, supply [degC], fan, mean coil heat, mean heat let in by the walls, mean of fan cubed,
         recirculation, hottest mean inlet seen [degC].
     """
-    k_mass, k_air, envelope = p[P.mass_kj] / dt, p[P.air_kj] / dt, p[P.envelope]
+    k_mass, k_air = p[P.mass_kj] / dt, p[P.air_kj] / dt
     fan_slope, knee, r0 = p[P.fan_slope], p[P.fan_knee_c], p[P.recirculation]
     reaching = (1.0 - p[P.bypass]) * supply_flow
     per_fan = awake * p[P.server_flow]
@@ -148,7 +152,7 @@ def zone_steps(
     still = STILL_FLOW * share
     base_heat, fan_heat = share * fixed, share * awake * p[P.fan_pu]
     per_supply = 1.0 / supply_flow
-    coil_sum, envelope_sum, cube_sum, peak, r = 0.0, 0.0, 0.0, -1e9, r0
+    coil_sum, inward_sum, cube_sum, peak, r = 0.0, 0.0, 0.0, -1e9, r0
     for _ in range(n):
         cube = fan * fan * fan
         flow = max(per_fan * fan, still)
@@ -160,13 +164,27 @@ def zone_steps(
         if supply >= back:
             supply, r = air, 1.0
         mass, air, coil, inward = zone_step(
-            mass, air, base_heat + fan_heat * cube, room, flow, r, supply, k_mass, k_air, envelope, dry
+            mass, air, base_heat + fan_heat * cube, room, flow, r, supply, k_mass, k_air, walls, walls_c
         )
         if r >= 1.0:
             supply = air
         inlet = supply + r * (air - supply)
         peak = max(peak, inlet)
         coil_sum += coil
-        envelope_sum += inward
+        inward_sum += inward
         cube_sum += cube
-    return (mass, air, inlet, supply, fan, coil_sum / n, envelope_sum / n, cube_sum / n, r, peak)
+    return (mass, air, inlet, supply, fan, coil_sum / n, inward_sum / n, cube_sum / n, r, peak)
+
+
+@inlined()
+def walls_of(p, dry, slab):
+    """Conductance [kW/K/kW] from the hall to outside and structure together, and the temperature [degC] behind it."""
+    walls = p[P.envelope] + p[P.structure]
+    return walls, (p[P.envelope] * dry + p[P.structure] * slab) / max(walls, 1e-12)
+
+
+@inlined()
+def walls_split(p, dry, slab, walls, walls_c, inward):
+    """Heat let in through the envelope (E18), and heat taken by the structure (E11), of `inward` by the walls."""
+    hall = walls_c - inward / max(walls, 1e-12)
+    return p[P.envelope] * (dry - hall), p[P.structure] * (hall - slab)

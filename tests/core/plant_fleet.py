@@ -12,10 +12,10 @@ from gcn_env.ledger import FLOWS
 from gcn_env.scenario.plants import PlantSite, compile_plants
 
 F = FLOWS.ix
-COOLING = [F.air_fans, F.compressors, F.pumps, F.rejection]
+COOLING = [F.air_fans, F.compressors, F.pumps, F.rejection, F.humidifiers]
 ELECTRIC = [F.it, *COOLING, F.ups_loss, F.pdu_loss, F.misc]
 ALL = ("b", "c", "d")  # in the default fleet
-KEYS = (*ALL, "e")
+KEYS = ("a", *ALL, "e", "f", "g")
 
 
 class Fleet(NamedTuple):
@@ -35,9 +35,13 @@ class Fleet(NamedTuple):
         return total
 
     def hold(self, commands):
-        """Commands [..., 3], actuators there already."""
-        self.state.plants.command[:] = commands
-        self.state.plants.actual[:] = commands
+        """Cooling commands [..., 3], actuators there already."""
+        self.state.plants.command[..., :3] = commands
+        self.state.plants.actual[..., :3] = commands
+
+    def heads(self):
+        """Lowest and highest cooling commands [R, 3]."""
+        return self.params.head_low[0, :, :3], self.params.head_high[0, :, :3]
 
     def weather(self, dry, rh):
         """Weather for all environments and regions, dew point at most 28 degC as in the files' check."""
@@ -69,7 +73,8 @@ def finite(state):
 def imbalance(flows):
     """First law: electricity in less heat out and heat kept, relative to the larger of them and 1 kWh."""
     electric = flows[..., ELECTRIC].sum(-1)
-    rejected, stored = flows[..., F.heat_rejected], flows[..., F.heat_stored]
+    rejected = flows[..., F.heat_rejected] + flows[..., F.heat_reused]
+    stored = flows[..., F.heat_stored]
     return np.abs(electric - rejected - stored) / np.maximum(np.abs(rejected) + np.abs(stored), 1.0)
 
 

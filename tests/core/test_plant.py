@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcn_env.core.compressor import energy_input, part_load, pump_share, staged
+from gcn_env.core.compressor import energy_input, part_load, pump_share, staged, wanted
 from gcn_env.core.electrical import pdu_loss, ups_loss
 from gcn_env.core.liquid import dry_cooler
 from gcn_env.core.plant import moved
@@ -48,14 +48,25 @@ def test_power_chain_has_the_efficiency_of_its_class(key, chain):
         assert load / (load + loss) == pytest.approx(efficiency, abs=0.003)
 
 
+def chillers():
+    """Parameters of b: 15 min on, 10 min off, 5 min from start to full load."""
+    p = compile_plants([PlantSite("b", 1.0)]).values[0, 0].copy()
+    assert (p[PLANT.ix.min_on_s], p[PLANT.ix.min_off_s], p[PLANT.ix.ramp_s]) == (900.0, 600.0, 300.0)
+    return p
+
+
 @given(running=st.integers(0, 4), load=st.floats(0, 3), unit=st.floats(0.05, 2), preferred=st.integers(1, 4))
 def test_staging_starts_one_at_a_time_and_settles(running, load, unit, preferred):
-    course = [running]
-    for _ in range(12):
-        course.append(staged(course[-1], load, unit, 4, preferred, 0.3))
+    p, course, timer = chillers(), [running], 1e4
+    for _ in range(60):
+        asked = wanted(course[-1], load, unit, 4, preferred, 0.3)
+        n, timer = staged(p, course[-1], timer, 60.0, asked, 4)
+        course.append(n)
     steps = np.diff(course)
     assert np.abs(steps).max() <= 1
-    assert steps[-6:].any() == 0  # at rest
+    assert steps[-20:].any() == 0  # at rest
+    if (steps > 0).sum() > 1:
+        assert np.diff(np.flatnonzero(steps > 0)).min() >= 5  # each ramps up before the next one
     n = course[-1]
     assert 0 <= n <= 4
     if load > 0.02:
@@ -68,7 +79,7 @@ def test_a_load_at_the_staging_edge_does_not_chatter():
     running, changes = 2, 0
     for k in range(200):
         before = running
-        running = staged(running, 2 * 0.3 * 0.7 * (1 + 0.05 * (-1) ** k), 0.7, 3, 2, 0.3)
+        running = wanted(running, 2 * 0.3 * 0.7 * (1 + 0.05 * (-1) ** k), 0.7, 3, 2, 0.3)
         changes += before != running
     assert changes <= 1
 
@@ -89,7 +100,7 @@ def test_tower_evaporates_no_more_than_it_rejects():
 
 def test_dry_cooler_inverts_its_own_law():
     for load in (0.1, 0.5, 1.0):
-        g, reached = dry_cooler(8.0, load, 35.0, 22.0)
+        g, reached = dry_cooler(8.0, load, 35.0, 22.0, 1.0)
         assert reached == pytest.approx(35.0) or g in (0.1, 1.0)
         if 0.1 < g < 1.0:
             assert 22.0 + 8.0 * load * g**-0.75 == pytest.approx(35.0, abs=1e-9)
@@ -151,11 +162,12 @@ def test_no_load_costs_only_standing_losses():
 @pytest.mark.parametrize("key", KEYS)
 def test_full_load_at_full_flow_neither_throttles_nor_exceeds_limits(key):
     full = fleet((key,), n=8, load=1.0, dry=30.0, rh=40.0)
-    low, high = full.params.head_low[0], full.params.head_high[0]
+    low, high = full.heads()
     commands = np.repeat(low[None], 8, 0)
-    commands[:, :, 0] = np.linspace(low[0, 0], min(high[0, 0], 40.0), 8)[:, None]
+    warmest = {"a": 20.0, "f": 22.0}.get(key, 40.0)  # open halls recirculate
+    commands[:, :, 0] = np.linspace(low[0, 0], min(high[0, 0], warmest), 8)[:, None]
     commands[:, :, 1] = high[0, 1]
-    commands[:, :, 2] = 9.0 if key == "b" else 1.0
+    commands[:, :, 2] = 9.0 if key in "bg" else 1.0
     full.hold(commands)
     flows = full.run(16)
     assert (full.state.plants.throttle == 1.0).all()
@@ -203,7 +215,7 @@ def test_held_still_it_is_the_reference_model(root, key):
     held = fleet(
         (key,), n=n, kw=1.0, load=load, dry=rng.uniform(-2, 40, (n, 1)), rh=rng.uniform(15, 95, (n, 1))
     )
-    low, high = held.params.head_low[0], held.params.head_high[0]
+    low, high = held.heads()
     cmd = low + (high - low) * rng.integers(0, 8, (n, 1, 3)) / 7
     held.hold(cmd)
     held.run(60)
@@ -229,7 +241,7 @@ def test_held_still_it_is_the_reference_model(root, key):
 def swept(key, head, values, **world):
     """Flows [len(values), F] after a day at each value of a head, the others at B1's."""
     out = fleet((key,), n=len(values), **world)
-    commands = out.state.plants.command.copy()
+    commands = out.state.plants.command[..., :3].copy()
     commands[:, 0, head] = values
     out.hold(commands)
     out.run(96)
@@ -264,8 +276,15 @@ def test_warmer_coolant_saves_cooling_and_costs_leakage():
 @pytest.mark.parametrize("key", KEYS)
 def test_hotter_weather_never_lowers_cooling_power(key):
     dry = np.linspace(-10, 45, 12)[:, None]  # no pads: they make 25 degC cheaper than 23
-    hot = fleet((key,), n=12, load=0.8, dry=dry, rh=30.0, overrides={"wet_from_degc": 60.0})
-    hot.hold(np.broadcast_to(hot.state.plants.command[5], hot.state.plants.command.shape).copy())
+    hot = fleet(
+        (key,),
+        n=12,
+        load=0.8,
+        dry=dry,
+        rh=30.0,
+        overrides={"wet_from_degc": 60.0, "dew_point_min_degc": -60.0},
+    )
+    hot.hold(hot.state.plants.command[5, :, :3])
     hot.run(96)
     cooling = hot.run()[:, 0, COOLING].sum(-1)
     # tower pumps and machines come on in steps: a little slack

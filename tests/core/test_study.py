@@ -7,6 +7,7 @@ import pytest
 
 from gcn_env.core import search, study
 from gcn_env.core.integrate import reset_plants
+from gcn_env.core.plant import at_rest
 from gcn_env.core.plant_table import PLANT
 from gcn_env.core.search import Course, Pace, Prices, head_levels
 from gcn_env.core.study import COOLING, FACILITY, R
@@ -82,7 +83,7 @@ def test_the_search_is_near_the_best_of_all_triples(key, profile):
         c = course(3, profile, start)
         weather, node, awake = search.at(c, 0)
         rule = study.rule_commands(p, low, high, weather[0], weather[1])
-        state = study.at_rest(p, rule, weather, node, awake)
+        state, _, _, _, _ = at_rest(p, rule, weather, node, awake)
         k0 = search.nearest_levels(levels, rule)
         args = (state, Pace(), Prices())
         best, cost = search.best_point(p, levels, c, 0, 3, k0, k0, *args)

@@ -11,7 +11,7 @@ from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from tests.worlds import CALM, ROUGH, legal_actions, make, places, wild_actions
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
-COOLING = [F.air_fans, F.compressors, F.pumps, F.rejection]
+COOLING = [F.air_fans, F.compressors, F.pumps, F.rejection, F.humidifiers]
 
 
 def in_line(b, p, jobs, pools):
