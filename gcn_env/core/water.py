@@ -147,7 +147,7 @@ def water_plant(
     """
     loop, cond, running, timer = state
     pumps_left, fans_left = left
-    xi = min(max((back - supply) / (max(back - loop, 0.1) * effectiveness), 0.0), 1.0)
+    xi = min(max((back - supply) / max(max(back - loop, 0.1) * effectiveness, 1e-9), 0.0), 1.0)
     stream_share = min(max(xi / (3.0 - 2.0 * xi), 0.15), pumps_left)
     stream = stream_share * p[P.loop_flow]
     pump = p[P.loop_pump_pu] * pump_share(stream_share)
