@@ -1,4 +1,4 @@
-"""The grid connection and the bill of a step: energy, peak, carbon, water, heat above limits, wear."""
+"""The bill of a step: energy, peak, carbon, fuel, water, heat sold and heat above limits, wear; and settlement."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gcn_env.ledger import FLOWS, TERMS
 
 F = FLOWS.ix
 T = TERMS.ix
+FUEL_KG = 2.68  # kgCO2e per litre of diesel burnt, recalled; what its supply emits is left out
 _MONTH_END_DAY = (31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
 
 
@@ -26,28 +27,33 @@ def month_of(hour, hours_in_year):
 
 
 @kernel()
-def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger):
-    """Phase: add up what came from the grid and price it (E56: energy plus the month's highest 15-minute mean)."""
+def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger):
+    """Phase: price what the step used (E56: energy plus the month's highest 15-minute mean, with a ratchet).
+
+    A month begins with the peak that is assumed reached anyhow, or with the ratchet's share of the episode's highest
+    peak, whichever is more; what the ratchet adds is paid at once.
+    """
     flows, terms, now, hours = ledger.flows, ledger.terms, signals.now, bank.hours
     for b in range(lo, hi):
         month = month_of(clock.now_h[b], hours[clock.year[b]])
         for r in range(flows.shape[1]):
             f = flows[b, r]
-            cooling = f[F.air_fans] + f[F.compressors] + f[F.pumps] + f[F.rejection] + f[F.humidifiers]
-            kwh = f[F.it] + cooling + f[F.ups_loss] + f[F.pdu_loss] + f[F.misc]
-            kw = kwh / dt
-            f[F.grid] = kwh
-            f[F.carbon] = kwh * now[b, r, CARBON] / 1000.0
-            plants.grid_kw[b, r] = kw
+            kwh, kw = f[F.grid], f[F.grid] / dt
+            f[F.carbon] = kwh * now[b, r, CARBON] / 1000.0 + f[F.fuel] * FUEL_KG
             if month != plants.month[b, r]:
                 plants.month[b, r] = month
-                plants.peak_kw[b, r] = money.base_peak_kw[r]
+                base = money.base_peak_kw[r]
+                plants.peak_kw[b, r] = max(base, site.ratchet[r] * plants.highest_kw[b, r])
+                terms[b, T.demand] += (plants.peak_kw[b, r] - base) * money.demand_usd[r]
+            plants.highest_kw[b, r] = max(plants.highest_kw[b, r], kw)
             rise = kw - plants.peak_kw[b, r]
             if rise > 0.0:
                 plants.peak_kw[b, r] = kw
                 terms[b, T.demand] += rise * money.demand_usd[r]
             terms[b, T.energy] += kwh * now[b, r, PRICE] / 1000.0
             terms[b, T.carbon] += f[F.carbon] * money.carbon_usd
+            terms[b, T.fuel] += f[F.fuel] * site.fuel_usd[r]
+            terms[b, T.heat] -= f[F.heat_reused] * site.heat_usd[r]
             terms[b, T.water] += f[F.water] * money.water_usd[r]
             terms[b, T.thermal] += f[F.excursion] * geo.design_kw[r] * money.thermal_usd
             terms[b, T.wear] += f[F.starts] * money.start_usd

@@ -153,7 +153,7 @@ class Work(NamedTuple):
 class Bank(NamedTuple):
     """Hourly signals and how they are forecast."""
 
-    values: Array  # float32 [Y, H, R, 6]
+    values: Array  # float32 [Y, H, R, N_BANK]
     hours: Array  # int64 [Y]
     weekday: Array  # int64 [Y] weekday of 1 January, Monday 0
     sd: Array  # float64 [R, leads, 3] standard deviation of forecast errors; NaN-free

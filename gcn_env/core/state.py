@@ -31,6 +31,8 @@ SENSORS = (
 FAULTS = ("fan", "compressor", "pump", "tower", "fouling", "sensor")  # faults of plants; see core.failures
 PRICE, CARBON, DRY, WET, DEW, HUMID = 0, 1, 2, 3, 4, 5  # columns of Signals.now and of the signal bank
 N_SIGNALS = 6
+CLOUD, WIND = 6, 7  # further columns of the bank: cloud cover 0..1, m/s at 10 m
+N_BANK = 8
 LEADS_H = (1, 3, 6, 12, 24)  # forecast leads [h]
 OUTLOOK_H = 72  # h of price and carbon outlook that marginal costs are averaged over
 

@@ -8,7 +8,8 @@ Phases run in this order for a range of environments [lo, hi); each is a kernel 
     execute    transfers end, local queues start gangs, jobs run and end, waiting is charged
     node_power what the devices drew
     integrate  actuators, thermal zones, loops, cooling plants, power chain
-    bill       energy, peak, carbon, water, heat, wear
+    supply     sun, wind, battery and grid meet the load; breaker, curtailment
+    bill       energy, peak, carbon, fuel, water, heat, wear
     advance    the clock
     fail       nodes and grid supply fail and are repaired
     look_out   prices, carbon, weather and forecasts of the new hour
@@ -30,6 +31,7 @@ from gcn_env.core.placement import devices_needed, dispatch, legal_pool
 from gcn_env.core.power import node_power
 from gcn_env.core.signals import look_out
 from gcn_env.core.state import BATTERY, CAP
+from gcn_env.core.supply import supply
 from gcn_env.core.workload import add_job, arrive, draw_origin, reset_sources, traffic
 from gcn_env.ledger import FLOWS
 
@@ -84,7 +86,7 @@ def close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done):
 def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, done):
     """The phases, in order, for environments [lo, hi)."""
     clock, signals, sources, jobs, pools, plants, ledger = state
-    fleet, geo, money, work, bank, plant, _site = world
+    fleet, geo, money, work, bank, plant, site = world
     dt = timing.dt_h
     clear(lo, hi, ledger)
     dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger)
@@ -92,7 +94,8 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
     node_power(lo, hi, dt, pools, plants, fleet, geo, ledger)
     integrate(lo, hi, dt, timing.n_plant, timing.n_zone, plants, signals, plant, ledger)
-    bill(lo, hi, dt, clock, signals, plants, geo, bank, money, ledger)
+    supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger)
+    bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger)
     advance(lo, hi, dt, clock)
     fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, ledger)
     look_out(lo, hi, False, clock, signals, bank, money)

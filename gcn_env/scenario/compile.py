@@ -284,7 +284,7 @@ def _bank(s: Scenario, data_dir: str | Path | None) -> SignalBank:
     if s.signals.kind == "synthetic":
         return synthetic_bank(profiles, splits, s.signals.seed)
     gap_h = s.signals.gaps.max_gap_h if s.signals.gaps.policy == "interpolate" else 0
-    return file_bank(data_folder(s, data_dir), profiles, splits, gap_h)
+    return file_bank(data_folder(s, data_dir), profiles, splits, gap_h, seed=s.signals.seed)
 
 
 def _outside(s: Scenario, bank: SignalBank) -> Bank:

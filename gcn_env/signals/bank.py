@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-# order of core.state.PRICE..HUMID
-COLUMNS = ("price", "carbon", "drybulb", "wetbulb", "dewpoint", "humidity")
-UNITS = ("USD/MWh", "gCO2e/kWh", "degC", "degC", "degC", "kg/kg")
+# order of core.state.PRICE..HUMID, CLOUD, WIND
+COLUMNS = ("price", "carbon", "drybulb", "wetbulb", "dewpoint", "humidity", "cloud", "wind")
+UNITS = ("USD/MWh", "gCO2e/kWh", "degC", "degC", "degC", "kg/kg", "1", "m/s")
 
 
 @dataclass(frozen=True, eq=False)
 class SignalBank:
-    """Hourly signals: 8784 h x R regions x 6 columns x 4 bytes a year, 1.05 MB for five regions.
+    """Hourly signals: 8784 h x R regions x 8 columns x 4 bytes a year, 1.4 MB for five regions.
 
     Attributes:
-        values: float32 [Y, 8784, R, 6], C-contiguous; years of 8760 h are continued by repeating their last
+        values: float32 [Y, 8784, R, 8], C-contiguous; years of 8760 h are continued by repeating their last
             day.
         hours: int64 [Y] 8760 or 8784.
         weekday: int64 [Y] weekday of 1 January, Monday 0.
@@ -153,10 +153,14 @@ def file_bank(
     max_gap_h: int = 0,
     price_profiles: Sequence[str] | None = None,
     elevation_m: Mapping[str, float] | None = None,
+    seed: int = 0,
 ) -> SignalBank:
-    """A bank of real years; see `series.read_years` for the arguments and errors."""
+    """A bank of real years; see `series.read_years` for the arguments and errors.
+
+    Cloud cover and wind are not in the files: they are drawn from `seed` as `sky` says.
+    """
     from gcn_env.signals.series import read_years
 
     years = check_splits(splits)
-    values, _, filled = read_years(data_dir, profiles, years, max_gap_h, price_profiles, elevation_m)
+    values, _, filled = read_years(data_dir, profiles, years, max_gap_h, price_profiles, elevation_m, seed)
     return _assembled(values, splits, profiles, filled)

@@ -1,8 +1,11 @@
 """EnergyPlus weather files: a typical year of one site as the weather columns of the bank.
 
 EPW rows are local standard time, hour 1..24 ending the hour; the header states the offset from UTC
-(EnergyPlus "Auxiliary Programs", chapter on EPW). Only dry bulb and dew point are used. Dew points above 28
-degC, which some published files carry through faulty sensors, are cut there and reported.
+(EnergyPlus "Auxiliary Programs", chapter on EPW). Dry bulb, dew point, global irradiance, sky cover and wind are
+used. Dew points above 28 degC, which some published files carry through faulty sensors, are cut there and reported.
+
+Cloud cover is what the kernels' sun model (E53) needs to give the file's irradiance; a file without irradiance is
+taken at its sky cover, and one without either, or without wind, at the assumptions of `sky`, which is reported.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from gcn_env.signals.bank import SignalBank
 from gcn_env.signals.calendar import BANK_HOURS
 from gcn_env.signals.errors import DataError
 from gcn_env.signals.series import Column, Filled, fill_gaps, numbers, read_text
+from gcn_env.signals.sky import cloud_from_sun, sky
 
 Array = npt.NDArray[Any]
 
@@ -29,6 +33,11 @@ HEADER_LINES = 8
 _MIN_FIELDS = 10  # an EPW row has 35 fields, of which the first ten matter here
 _DRY = Column("dry bulb (field 7)", -70.0, 99.9, "drybulb")  # 99.9 marks a missing value
 _DEW = Column("dew point (field 8)", -90.0, 99.9, "dewpoint")
+_SUN = Column(
+    "global horizontal radiation (field 14)", 0.0, 9999.0, "irradiance"
+)  # the highest value marks ...
+_WIND = Column("wind speed (field 22)", 0.0, 999.0, "wind")  # ... missing values
+_COVER = Column("total sky cover (field 23)", 0.0, 99.0, "sky cover")  # tenths
 _MISSING = 99.9
 _MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _FILE_YEAR = 2001  # the year whose stamps name hours in messages: any common year does
@@ -44,10 +53,12 @@ class EpwYear:
         longitude: [deg].
         utc_offset_h: standard time minus UTC [h].
         elevation_m: [m].
-        values: float32 [8760, 4]: dry bulb, wet bulb, dew point [degC], humidity ratio [kg/kg] by UTC hour.
+        values: float32 [8760, 6]: dry bulb, wet bulb, dew point [degC], humidity ratio [kg/kg], cloud cover [1] and
+            wind at 10 m [m/s] by UTC hour.
         capped_h: hours whose dew point exceeded 28 degC or the dry bulb and was cut.
         highest_dew_c: highest dew point in the file [degC].
         filled: what interpolation put in.
+        assumed: what the file lacks and `sky` supplied: cloud cover, wind.
     """
 
     place: str
@@ -59,6 +70,7 @@ class EpwYear:
     capped_h: int
     highest_dew_c: float
     filled: tuple[Filled, ...]
+    assumed: tuple[str, ...] = ()
 
     def report(self) -> str:
         """One line on what was changed."""
@@ -68,6 +80,7 @@ class EpwYear:
             else []
         )
         parts += [str(f) for f in self.filled]
+        parts += [f"{name} assumed" for name in self.assumed]
         return f"{self.place}: {'; '.join(parts) or 'used as it is'}"
 
 
@@ -125,6 +138,35 @@ def _to_utc(local: Array, offset_h: float) -> Array:
     return np.asarray((1.0 - part) * local[whole % HOURS] + part * local[(whole + 1) % HOURS])
 
 
+def _optional(file: Path, rows: list[list[str]], at: list[str], k: int, column: Column) -> Array | None:
+    """A column as float64 [8760], or None if the file lacks it: short rows, missing hours, or nothing above 0."""
+    if any(len(row) <= k for row in rows):
+        return None
+    values = numbers(file, column, [row[k].strip() for row in rows], at, first_line=HEADER_LINES + 1)
+    return values if (values < column.high).all() and values.max() > 0.0 else None
+
+
+def _sky(
+    file: Path,
+    rows: list[list[str]],
+    at: list[str],
+    place: tuple[str, float, float, float],
+    dry: Array,
+    dew: Array,
+) -> tuple[Array, Array, tuple[str, ...]]:
+    """Cloud cover and wind by UTC hour, and the names of those that are assumed."""
+    name, latitude, longitude, offset = place
+    sun, cover, wind = (_optional(file, rows, at, k, c) for k, c in ((13, _SUN), (22, _COVER), (21, _WIND)))
+    if sun is not None:
+        cover = cloud_from_sun(sun, latitude, longitude, np.arange(HOURS) - offset)
+    elif cover is not None:
+        cover = np.minimum(cover / 10.0, 1.0)
+    assumed = sky(name, 0, 0, dry, dew)
+    lacking = tuple(n for n, c in (("cloud cover", cover), ("wind", wind)) if c is None)
+    cloud = assumed[:, 0] if cover is None else _to_utc(cover, offset)
+    return cloud, assumed[:, 1] if wind is None else _to_utc(wind, offset), lacking
+
+
 def read_epw(path: Path | str, max_gap_h: int = 0) -> EpwYear:
     """Read an EPW file, plain or gzip-compressed.
 
@@ -161,16 +203,18 @@ def read_epw(path: Path | str, max_gap_h: int = 0) -> EpwYear:
     ratio = psychro.humidity_from_vapour(psychro.vapour_from_dew(sound), pressure)
     ratio = np.minimum(ratio, psychro.saturated_ratio(dry, pressure))
     wet = psychro.wet_bulb(dry, ratio, pressure)
+    cloud, wind, assumed = _sky(file, rows, at, (place, latitude, longitude, offset), dry, sound)
     return EpwYear(
         place=place,
         latitude=latitude,
         longitude=longitude,
         utc_offset_h=offset,
         elevation_m=elevation,
-        values=np.stack([dry, wet, sound, ratio], axis=1).astype(np.float32),
+        values=np.stack([dry, wet, sound, ratio, cloud, wind], axis=1).astype(np.float32),
         capped_h=int(np.count_nonzero(dew > sound + 0.05)),
         highest_dew_c=float(dew.max()),
         filled=tuple(filled),
+        assumed=assumed,
     )
 
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from gcn_env.core.state import LEADS_H
 from gcn_env.errors import nearest
 from gcn_env.signals.bank import COLUMNS, SignalBank
+from gcn_env.signals.draws import smooth
 from gcn_env.signals.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -56,10 +57,7 @@ def noise_table(seed: int, n: int = 16384) -> Array:
             f"noise table of seed {seed} and length {n}: seed must be 0 or more, length at least 256"
         )
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x6E6F6973,)))
-    phi = float(np.exp(-1.0 / TAU_H))
-    step = rng.standard_normal(n) * np.sqrt(1.0 - phi**2)
-    # the stationary solution that is periodic in n: a circular convolution with phi**k
-    out = np.fft.irfft(np.fft.rfft(step) * np.fft.rfft(phi ** np.arange(n)) / (1.0 - phi**n), n)
+    out = smooth(rng.standard_normal(n), TAU_H)
     out -= out.mean()
     return np.asarray(out / out.std(), np.float32)
 

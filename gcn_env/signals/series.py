@@ -22,9 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gcn_env.signals import psychro
+from gcn_env.signals.bank import COLUMNS
 from gcn_env.signals.calendar import BANK_HOURS, year_hours
 from gcn_env.signals.climatology import sites
 from gcn_env.signals.errors import DataError, MissingDataError
+from gcn_env.signals.sky import sky
 
 Array = npt.NDArray[Any]
 
@@ -284,8 +286,9 @@ def read_region_year(
     year: int,
     max_gap_h: int,
     elevation_m: Mapping[str, float] | None = None,
+    seed: int = 0,
 ) -> tuple[Array, list[Filled]]:
-    """One region and year, float32 [hours, 6] in bank columns, and what was filled in."""
+    """One region and year, float32 [hours, 8] in bank columns, and what was filled in."""
     filled: list[Filled] = []
     got: dict[str, Array] = {}
     for kind, of in (("price", price_region), ("carbon", region), ("weather", region)):
@@ -300,7 +303,8 @@ def read_region_year(
     wet = np.minimum(got["wetbulb"], got["drybulb"])
     pressure = _site_pressure(region, elevation_m or {})
     dew, ratio = psychro.dew_and_humidity(got["drybulb"], wet, pressure)
-    stacked = np.stack([got["price"], got["carbon"], got["drybulb"], wet, dew, ratio], axis=1)
+    above = sky(region, year, seed, got["drybulb"], dew)
+    stacked = np.stack([got["price"], got["carbon"], got["drybulb"], wet, dew, ratio, *above.T], axis=1)
     return stacked.astype(np.float32), filled
 
 
@@ -311,6 +315,7 @@ def read_years(
     max_gap_h: int = 0,
     price_profiles: Sequence[str] | None = None,
     elevation_m: Mapping[str, float] | None = None,
+    seed: int = 0,
 ) -> tuple[Array, Array, tuple[Filled, ...]]:
     """Real years of all regions.
 
@@ -321,9 +326,10 @@ def read_years(
         max_gap_h: longest run of missing hours that is interpolated; 0: any missing value is an error.
         price_profiles: region of the price files where it differs.
         elevation_m: elevation of regions that `sites.yaml` does not know.
+        seed: of cloud cover and wind, which the files lack (`sky`).
 
     Returns:
-        float32 [Y, 8784, R, 6], hours int64 [Y], and what was filled in.
+        float32 [Y, 8784, R, 8], hours int64 [Y], and what was filled in.
 
     Raises:
         DataError: see `read_csv` and `fill_gaps`; `MissingDataError` (also a FileNotFoundError) if a file is
@@ -341,14 +347,16 @@ def read_years(
         )
     if max_gap_h < 0:
         raise DataError(f"max_gap_h is {max_gap_h}; allowed: 0 (no gap) or more hours")
-    values = np.empty((len(years), BANK_HOURS, len(profiles), 6), np.float32)
+    values = np.empty((len(years), BANK_HOURS, len(profiles), len(COLUMNS)), np.float32)
     filled: dict[Filled, None] = {}  # ordered, and a region used twice is reported once
     cache: dict[tuple[str, str, int], Array] = {}
     for y, year in enumerate(years):
         n = year_hours(year)
         for r, key in enumerate(zip(profiles, priced, [year] * len(priced), strict=True)):
             if key not in cache:
-                cache[key], report = read_region_year(folder, key[0], key[1], year, max_gap_h, elevation_m)
+                cache[key], report = read_region_year(
+                    folder, key[0], key[1], year, max_gap_h, elevation_m, seed
+                )
                 filled.update(dict.fromkeys(report))
             values[y, :n, r] = cache[key]
         values[y, n:] = values[y, n - 24 : n - 24 + BANK_HOURS - n]

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from functools import cache
-from statistics import NormalDist
 
 import numpy as np
 
 from gcn_env.signals import psychro
+from gcn_env.signals.bank import COLUMNS
 from gcn_env.signals.calendar import BANK_HOURS, first_weekday, year_hours
 from gcn_env.signals.climatology import (
     TABLE_N,
@@ -27,7 +26,9 @@ from gcn_env.signals.climatology import (
     quantile_table,
     sites,
 )
+from gcn_env.signals.draws import normal_table, raw_bits
 from gcn_env.signals.errors import DataError
+from gcn_env.signals.sky import sky
 
 # log s.d. about a fitted year's level; year-on-year moves are larger
 LEVEL_SPREAD = {"price": 0.15, "carbon": 0.05}
@@ -36,26 +37,6 @@ _PARTS = 9  # streams of one variable: four AR(1), C and E of two daily waves, n
 _PART_OF = (0, 1, 2, 3, 4, 4, 5, 5, 6)  # stream -> part with a weight and a mixing matrix of its own
 _BLAS_SERIAL = 2**18  # multiplications below which OpenBLAS stays on one thread
 _LEVELS = zlib.crc32(b"levels")
-
-
-@cache
-def _normal_table() -> Array:
-    """Midpoint quantiles of the standard normal at 16-bit resolution, unit variance, float32 [65536].
-
-    Looking normals up from raw bits costs a tenth of NumPy's own sampler, and NumPy promises that a bit
-    generator's stream never changes, which it does not promise of its samplers.
-    """
-    normal = NormalDist()
-    half = np.array([normal.inv_cdf((i + 0.5) / 65536.0) for i in range(32768)])
-    table = np.concatenate([half, -half[::-1]])
-    return np.asarray(table / np.sqrt(np.mean(table**2)), np.float32)
-
-
-def _raw_bits(seed: int, year_id: int, profile: str, factor: int, hours: int) -> Array:
-    """Random 16-bit numbers of one (profile, factor) of one year, uint16 [9 * hours]."""
-    key = (year_id, zlib.crc32(profile.encode()), factor)
-    bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))
-    return bits.random_raw(_PARTS * hours // 4).astype("<u8", copy=False).view("<u2")
 
 
 def draw_levels(profiles: Sequence[str], year_id: int, seed: int) -> dict[str, dict[str, float]]:
@@ -68,10 +49,10 @@ def draw_levels(profiles: Sequence[str], year_id: int, seed: int) -> dict[str, d
     """
     c = climatology()
     years = c.years
-    anchor = years[int(_raw_bits(seed, year_id, "all", _LEVELS, 4)[0]) % len(years)]
+    anchor = years[int(raw_bits(seed, year_id, "all", _LEVELS, 4 * _PARTS)[0]) % len(years)]
     out: dict[str, dict[str, float]] = {}
     for name in profiles:
-        moves = _normal_table()[_raw_bits(seed, year_id, name, _LEVELS, 4)]
+        moves = normal_table()[raw_bits(seed, year_id, name, _LEVELS, 4 * _PARTS)]
         out[name] = {
             v: fitted_level(name, v, anchor) * float(np.exp(spread * moves[k]))
             for k, (v, spread) in enumerate(LEVEL_SPREAD.items())
@@ -89,7 +70,7 @@ def fitted_level(profile: str, variable: str, calendar_year: int) -> float:
 def _mixed(c: Climatology, rows: list[int], seed: int, year_id: int, hours: int, step: Array) -> Array:
     """Innovations, float32 [hours, 9, rows], correlated and scaled by root weight and `step` of each part."""
     used = np.flatnonzero(np.any([np.abs(m[rows]).max(axis=0) > 1e-9 for m in c.mixing], axis=0))
-    raw = np.array([_raw_bits(seed, year_id, c.names[q // 4], q % 4, hours) for q in used.tolist()])
+    raw = np.array([raw_bits(seed, year_id, c.names[q // 4], q % 4, _PARTS * hours) for q in used.tolist()])
     raw = raw.reshape(len(used), _PARTS, hours)
     weight = np.zeros((len(rows), len(c.mixing)))
     for i, row in enumerate(rows):
@@ -100,7 +81,7 @@ def _mixed(c: Climatology, rows: list[int], seed: int, year_id: int, hours: int,
     for k, part in enumerate(_PART_OF):  # part by part: what is multiplied stays in the cache
         matrix = c.mixing[part][np.ix_(np.array(rows), used)]
         needed = np.flatnonzero(np.abs(matrix).max(axis=0) > 0.0)
-        np.take(_normal_table(), raw[needed, k], out=draws[: len(needed)], mode="clip")
+        np.take(normal_table(), raw[needed, k], out=draws[: len(needed)], mode="clip")
         scaled = matrix[:, needed] * weight[:, part, None] * step[k]
         _multiply(out[:, k], draws[: len(needed)], scaled.astype(np.float32))
     return out
@@ -204,7 +185,7 @@ def synthetic_year(
     price_profiles: Sequence[str] | None = None,
     calendar_levels: int | None = None,
 ) -> Array:
-    """One synthetic year, float32 [8784, R, 6].
+    """One synthetic year, float32 [8784, R, 8].
 
     Args:
         profiles: fitted profile of each region (repeats give equal columns).
@@ -231,12 +212,14 @@ def synthetic_year(
         levels = {
             n: {v: fitted_level(n, v, calendar_levels) for v in LEVEL_SPREAD if v in c.fits[n]} for n in names
         }
-    out = np.empty((BANK_HOURS, len(profiles), 6), np.float32)
+    out = np.empty((BANK_HOURS, len(profiles), len(COLUMNS)), np.float32)
     prices = {n: _price(n, weekday, hours, column[n, "price"], levels[n]["price"]) for n in set(priced)}
     rest = {}
     for n in set(profiles):
         carbon = _carbon(n, weekday, hours, column[n, "carbon"], levels[n]["carbon"])
-        rest[n] = (carbon, _weather(n, weekday, hours, column[n, "drybulb"], column[n, "wbd"]))
+        weather = _weather(n, weekday, hours, column[n, "drybulb"], column[n, "wbd"])
+        above = sky(n, year_id, seed, weather[:, 0], weather[:, 2])
+        rest[n] = (carbon, np.concatenate([weather, above], axis=1))
     for r, (name, price_name) in enumerate(zip(profiles, priced, strict=True)):
         out[:hours, r, 0] = prices[price_name]
         out[:hours, r, 1], out[:hours, r, 2:] = rest[name]
@@ -263,11 +246,11 @@ def _check(profiles: Sequence[str], priced: Sequence[str], year_id: int, seed: i
 def synthetic_years(
     profiles: Sequence[str], year_ids: Sequence[int], seed: int, price_profiles: Sequence[str] | None = None
 ) -> Array:
-    """Synthetic years, float32 [Y, 8784, R, 6] in bank columns (`bank.COLUMNS`).
+    """Synthetic years, float32 [Y, 8784, R, 8] in bank columns (`bank.COLUMNS`).
 
-    Some 45 ms and 1.05 MB a year for five regions. See `synthetic_year` for the arguments and errors.
+    Some 45 ms and 1.4 MB a year for five regions. See `synthetic_year` for the arguments and errors.
     """
-    out = np.empty((len(year_ids), BANK_HOURS, len(profiles), 6), np.float32)
+    out = np.empty((len(year_ids), BANK_HOURS, len(profiles), len(COLUMNS)), np.float32)
     for i, year_id in enumerate(year_ids):
         out[i] = synthetic_year(profiles, year_id, seed, price_profiles)
     return out

@@ -9,7 +9,8 @@ from gcn_env.core.grid import bill, month_of, settle
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import BATCH, INFERENCE, TRAINING, Bank
 from gcn_env.core.signals import look_out, outlook_mean
-from gcn_env.core.state import CARBON, DRY, LEADS_H, OUTLOOK_H, PENDING, PRICE, allocate
+from gcn_env.core.state import CARBON, CLOUD, DRY, LEADS_H, OUTLOOK_H, PENDING, PRICE, allocate
+from gcn_env.core.supply import supply
 from gcn_env.ledger import FLOWS, TERMS
 from tests.worlds import world
 
@@ -66,7 +67,8 @@ class Billing:
         led.flows[:] = 0.0
         led.flows[0, :, F.it] = np.asarray(kw) * self.dt
         p = self.p
-        bill(0, 1, self.dt, self.s.clock, self.s.signals, self.s.plants, p.geo, p.bank, p.money, led)
+        supply(0, 1, self.dt, self.s.clock, self.s.signals, self.s.plants, p.geo, p.bank, p.site, led)
+        bill(0, 1, self.dt, self.s.clock, self.s.signals, self.s.plants, p.geo, p.bank, p.money, p.site, led)
         return led.terms[0]
 
 
@@ -98,7 +100,7 @@ def test_other_terms():
     led.terms[:] = 0.0
     led.flows[0, 0, [F.water, F.excursion, F.starts]] = (500.0, 2.0, 3.0)
     p = b.p
-    bill(0, 1, 0.25, b.s.clock, b.s.signals, b.s.plants, p.geo, p.bank, p.money, led)
+    bill(0, 1, 0.25, b.s.clock, b.s.signals, b.s.plants, p.geo, p.bank, p.money, p.site, led)
     assert led.terms[0, T.water] == pytest.approx(500.0 * p.money.water_usd[0])
     assert led.terms[0, T.thermal] == pytest.approx(2.0 * p.geo.design_kw[0] * p.money.thermal_usd)
     assert led.terms[0, T.wear] == pytest.approx(3.0 * p.money.start_usd)
@@ -151,7 +153,7 @@ def test_signals_of_the_hour():
     np.testing.assert_array_equal(s.signals.now[0, :, PRICE], v[1000, :, PRICE])
     np.testing.assert_array_equal(s.signals.now[0, :, CARBON], v[1000, :, CARBON])
     np.testing.assert_allclose(
-        s.signals.now[0, :, DRY:], 0.75 * v[1000, :, DRY:] + 0.25 * v[1001, :, DRY:], rtol=1e-6
+        s.signals.now[0, :, DRY:], 0.75 * v[1000, :, DRY:CLOUD] + 0.25 * v[1001, :, DRY:CLOUD], rtol=1e-6
     )
 
 

@@ -79,7 +79,7 @@ def broken(data, tmp_path):
 
 def test_values_go_where_they_belong(data):
     bank = file_bank(data, ["GB", "SG"], {"train": [YEAR], "test": [2024]})
-    assert bank.values.shape == (2, 8784, 2, 6)
+    assert bank.values.shape == (2, 8784, 2, 8)
     assert bank.hours.tolist() == [8760, 8784]
     assert bank.weekday.tolist() == [6, 0]
     h = np.arange(8784) % 100
@@ -268,13 +268,17 @@ def test_any_damage_to_the_text_is_an_error_or_harmless(tmp_path_factory, data):
 # ---------------------------------------- EPW
 
 
-def epw_text(offset=-5.0, change=None, dry=lambda h: 10.0 + h % 24, dew=lambda h: 5.0):
+def epw_text(
+    offset=-5.0, change=None, dry=lambda h: 10.0 + h % 24, dew=lambda h: 5.0,
+    sun=lambda h: 300.0 * (8 <= h % 24 < 16), wind=lambda h: 2.0 + h % 24 / 4,
+):  # fmt: skip
     rows = []
     day = dt.datetime(2001, 1, 1)
     for h in range(HOURS):
         d = day + dt.timedelta(hours=h)
         rows.append([str(1990 + d.month), str(d.month), str(d.day), str(d.hour + 1), "0", "?", f"{dry(h):g}",
-                     f"{dew(h):g}", "50", "101325", *["0"] * 25])  # fmt: skip
+                     f"{dew(h):g}", "50", "101325", *["0"] * 3, f"{sun(h):g}", *["0"] * 7, f"{wind(h):g}", "5",
+                     *["0"] * 12])  # fmt: skip
     if change:
         rows = change(rows) or rows
     head = [f"LOCATION,Somewhere,XX,YYY,TMY3,1,40.0,-73.0,{offset},100.0", *["X"] * 7]

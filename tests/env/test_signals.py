@@ -40,13 +40,15 @@ def test_importing_the_package_loads_next_to_nothing():
 
 
 def test_shape_type_and_columns(bank):
-    assert bank.values.shape == (4, BANK_HOURS, 5, 6)
+    assert bank.values.shape == (4, BANK_HOURS, 5, state.N_BANK)
     assert bank.values.dtype == np.float32
     assert bank.values.flags.c_contiguous
     assert np.isfinite(bank.values).all()
     assert COLUMNS.index("price") == state.PRICE
     assert COLUMNS.index("humidity") == state.HUMID
-    assert bank.nbytes == 4 * BANK_HOURS * 5 * 6 * 4
+    assert (COLUMNS.index("cloud"), COLUMNS.index("wind")) == (state.CLOUD, state.WIND)
+    assert len(COLUMNS) == state.N_BANK
+    assert bank.nbytes == 4 * BANK_HOURS * 5 * state.N_BANK * 4
     assert bank.hours.dtype == np.int64
     assert {k: v.tolist() for k, v in bank.split_rows.items()} == {
         "train": [0, 1], "validation": [2], "test": [3]
@@ -263,7 +265,7 @@ def test_forecast_kinds(bank):
 
 def test_a_flat_series_keeps_an_error():
     flat = SignalBank(
-        np.ones((1, 8784, 1, 6), np.float32),
+        np.ones((1, 8784, 1, state.N_BANK), np.float32),
         np.array([8784]),
         np.array([0]),
         (1,),
