@@ -11,9 +11,11 @@ from gcn_env.core.placement import devices_needed, legal_pool
 from gcn_env.core.state import N_HEADS
 from gcn_env.core.step import step_range
 from gcn_env.core.workload import local_time
-from gcn_env.encoder import encode_fleet, encode_job, encode_joint, encode_pairs, fill_slots
-from gcn_env.observation import POOLS, REGIONS
+from gcn_env.encoder import encode_job, encode_pairs, fill_slots
+from gcn_env.fleet_encoder import encode_fleet
+from gcn_env.observation import JOBS, POOLS, REGIONS
 
+PRESENT = JOBS.index("present")
 R_CURRENT = REGIONS.index("is_current")
 P_CURRENT = POOLS.index("current_region")
 PLACEMENT = 0  # columns of `head`: placement, then the heads of a region
@@ -21,29 +23,35 @@ PLACEMENT = 0  # columns of `head`: placement, then the heads of a region
 
 @kernel()
 def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
-    """Observations of the joint view for environments [lo, hi)."""
+    """Observations of the joint view, every slot against every pool, for environments [lo, hi)."""
     clock, signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, money, _work, bank, plant, _site = world
+    fleet, geo, money, _work, _bank, plant, _site = world
     low, high = plant.head_low, plant.head_high
-    encode_joint(
-        lo,
-        hi,
-        timing.horizon,
-        n_levels,
-        view,
-        clock,
-        jobs,
-        pools,
-        plants,
-        signals,
-        fleet,
-        geo,
-        bank,
-        money,
-        kinds,
-        low,
-        high,
-    )
+    n_slots, n_pools = jobs.slot.shape[1], fleet.region.shape[0]
+    for b in range(lo, hi):
+        now, v = clock.now_h[b], b % low.shape[0]
+        utc_hour, _ = local_time(now, 0.0, 0)
+        for q in range(n_slots):
+            j = jobs.slot[b, q]
+            mask = view.mask[b, q * (n_pools + 1) : (q + 1) * (n_pools + 1)]
+            if j < 0:
+                mask[:] = 0.0
+                mask[0] = 1.0
+                if view.jobs[b, q, PRESENT] > 0.0:
+                    view.jobs[b, q] = 0.0
+                    view.pairs[b, q] = 0.0
+                continue
+            rows, cost, totals = view.pairs[b, q], view.cost[b], view.totals[b]
+            encode_job(b, j, now, view.jobs[b, q], mask, jobs, plants, fleet, geo, utc_hour)
+            encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money)
+        at = n_slots * (n_pools + 1)
+        for r in range(low.shape[1]):
+            for h in range(N_HEADS):
+                one = high[v, r, h] <= low[v, r, h]
+                for k in range(n_levels):
+                    view.mask[b, at + k] = 1.0 if k == 0 or not one else 0.0
+                at += n_levels
+        encode_fleet(b, timing, state, world, view, kinds)
 
 
 @kernel()
@@ -120,28 +128,10 @@ def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
 def encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds):
     """Observation of the sequential view: the fleet, and the one head being decided."""
     clock, signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, money, _work, bank, plant, _site = world
-    low, high = plant.head_low, plant.head_high
-    n_slots, v = jobs.slot.shape[1], b % low.shape[0]
-    encode_fleet(
-        b,
-        v,
-        timing.horizon,
-        n_slots,
-        view,
-        clock,
-        jobs,
-        pools,
-        plants,
-        signals,
-        fleet,
-        geo,
-        bank,
-        money,
-        kinds,
-        low,
-        high,
-    )
+    fleet, geo, money, _work, _bank, plant, _site = world
+    low = plant.head_low
+    n_slots = jobs.slot.shape[1]
+    encode_fleet(b, timing, state, world, view, kinds)
     head[b] = 0.0
     view.mask[b] = 0.0
     at = cursor[b]
@@ -152,22 +142,8 @@ def encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds):
         head[b, PLACEMENT] = 1.0
         encode_job(b, j, clock.now_h[b], view.jobs[b, 0], mask, jobs, plants, fleet, geo, utc_hour)
         now, rows = clock.now_h[b], view.pairs[b, 0]
-        encode_pairs(
-            b,
-            j,
-            now,
-            rows,
-            mask,
-            view.cost[b],
-            view.totals[b],
-            jobs,
-            pools,
-            plants,
-            signals,
-            fleet,
-            geo,
-            money,
-        )
+        cost, totals = view.cost[b], view.totals[b]
+        encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money)
         return
     view.jobs[b, 0] = 0.0
     view.pairs[b, 0] = 0.0

@@ -1,13 +1,14 @@
 """What a policy sees: one table of columns per kind of entity.
 
 Every column is finite, clipped to its bounds and scaled to a magnitude of a few units; `unit` names the scaling.
-`asinh(x)` keeps sign and small values and compresses large ones. A plant operator's view only: no hidden state (IT mass
-temperature, plant efficiencies), and of the future only forecasts with the scenario's error.
+`asinh(x)` keeps sign and small values and compresses large ones. A plant operator's view only: readings of sensors and
+no hidden state (true temperatures, fouling, how long an outage or a repair lasts), and of the future only forecasts
+with the scenario's error and what was announced.
 """
 
 from __future__ import annotations
 
-from gcn_env.core.state import LEADS_H
+from gcn_env.core.state import FAULTS, LEADS_H
 from gcn_env.tables import Row, Table
 
 JOBS = Table(
@@ -62,8 +63,8 @@ POOLS = Table(
         ),
         Row("outlook", "asinh(USD/MWh / 50)", -5, 5, "the same, mean of the next day"),
         Row("overhead", "1", 0, 3, "grid over node power, minus 1"),
-        Row("throttle", "1", 0, 1, "speed factor for heat"),
-        Row("dead", "0/1", 0, 1, "the region has no power"),
+        Row("frequency", "share", 0, 1, "clock frequency over nominal: heat and power cap"),
+        Row("dead", "0/1", 0, 1, "the region's nodes stand still"),
         Row("current_region", "0/1", 0, 1, "belongs to the region being decided (sequential view)"),
     ),
 )
@@ -73,6 +74,8 @@ _SIGNALS = (
     ("carbon", "gCO2e/kWh / 500", 0.0, 5.0),
     ("dry", "degC/30", -3.0, 3.0),
 )
+
+ALARMS = FAULTS[:4]  # faults that announce themselves; fouling and a sensor that sticks do not
 
 REGIONS = Table(
     "regions",
@@ -94,27 +97,53 @@ REGIONS = Table(
         Row("cooling", "share", 0, 3, "cooling power over IT power"),
         Row("overhead", "1", 0, 3, "grid over node power, minus 1, smoothed"),
         Row("grid", "share", 0, 4, "grid power over nameplate"),
-        Row("peak", "share", 0, 4, "the month's peak over nameplate"),
+        Row("peak", "share", 0, 4, "peak billed this month so far (ratchet included) over nameplate"),
         Row("month_left", "share", 0, 1, "of the month"),
         Row("demand_price", "USD/kW / 20", 0, 10, "demand charge"),
         Row("cold_command", "share", 0, 1, "cold-side set-point within its range"),
         Row("flow_command", "share", 0, 1, "flow set-point within its range"),
         Row("reject_command", "share", 0, 1, "rejection set-point within its range"),
+        Row("cap_command", "share", 0, 1, "power cap within its range; 0 without the head"),
+        Row("battery_command", "share", 0, 1, "battery power within its range, 0.5 rest; 0 without the head"),
         Row("cold_actual", "share", -1, 2, "where the cold-side actuator is"),
         Row("flow_actual", "share", -1, 2, "where the flow actuator is"),
         Row("reject_actual", "share", -1, 2, "where the rejection actuator is"),
-        Row("inlet", "(degC-24)/10", -8, 12, "mean server inlet"),
-        Row("hottest", "(degC-24)/10", -8, 12, "hottest rack inlet"),
-        Row("supply", "(degC-24)/10", -8, 12, "supply air as delivered"),
-        Row("return_air", "(degC-24)/10", -8, 12, "return air"),
-        Row("loop", "(degC-24)/10", -8, 12, "chilled water or coolant"),
-        Row("chip", "(degC-60)/20", -8, 8, "chip temperature"),
-        Row("margin", "K/5", -8, 8, "limit minus hottest inlet or coolant"),
+        Row("cap_actual", "share", -1, 2, "power cap in force"),
+        Row("battery_actual", "share", -1, 2, "battery power of the last step"),
+        Row("inlet", "(degC-24)/10", -8, 12, "mean server inlet, as read"),
+        Row("hottest", "(degC-24)/10", -8, 12, "hottest rack inlet, as read"),
+        Row("supply", "(degC-24)/10", -8, 12, "supply air as delivered, as read"),
+        Row("return_air", "(degC-24)/10", -8, 12, "return air, as read"),
+        Row("loop", "(degC-24)/10", -8, 12, "chilled water or coolant, as read"),
+        Row("chip", "(degC-60)/20", -8, 8, "chip temperature, as read"),
+        Row("margin", "K/5", -8, 8, "limits minus readings of hottest inlet, coolant and chip: the least"),
         Row("air_need", "share", 0, 3, "server air flow over rated supply flow"),
         Row("server_fan", "share", 0, 1, "server fan speed"),
         Row("compressors", "n/4", 0, 2, "compressors running"),
-        Row("throttle", "1", 0, 1, "speed factor for heat"),
-        Row("outage", "asinh(h)", 0, 6, "hours of outage left"),
+        Row("lockout", "min/10", 0, 6, "until compressors may restart after a loss of power"),
+        Row("throttle", "share", 0, 1, "frequency factor for heat; 0 tripped"),
+        Row(
+            "frequency",
+            "share",
+            0,
+            1,
+            "clock frequency over nominal: the lower of heat's and the power cap's",
+        ),
+        *(Row(f"alarm_{n}", "0/1", 0, 1, f"fault of the plant: {n}") for n in ALARMS),
+        Row("outage", "0/1", 0, 1, "the grid supply is lost"),
+        Row("down", "0/1", 0, 1, "nodes stand still: no power, or restarting after a trip"),
+        Row("restart", "asinh(h)", 0, 6, "restart timer of nodes, once there is power"),
+        Row("generator", "0/1", 0, 1, "the generator runs"),
+        Row("ups", "share", 0, 1, "charge of the UPS strings; 0 without"),
+        Row("charge", "share", 0, 1, "state of charge of the battery; 0 without"),
+        Row("sun", "share", 0, 4, "photovoltaic power over nameplate"),
+        Row("wind", "share", 0, 4, "wind power over nameplate"),
+        Row("breaker", "share", 0, 2, "heat of the feeder's breaker, 1 trips"),
+        Row("curtail_in", "asinh(h)", 0, 6, "hours until an announced curtailment begins"),
+        Row("curtail", "0/1", 0, 1, "a curtailment is in force"),
+        Row(
+            "curtail_limit", "share", 0, 4, "grid power allowed over nameplate, announced or in force; 0 none"
+        ),
         Row("is_current", "0/1", 0, 1, "the region whose head is being decided (sequential view)"),
     ),
 )

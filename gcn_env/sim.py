@@ -17,8 +17,9 @@ from gcn_env.core.params import SPLITS
 from gcn_env.core.rng import next_seed
 from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into
 from gcn_env.core.step import reset_one
-from gcn_env.encoder import View, encode_hardware
+from gcn_env.encoder import View
 from gcn_env.errors import UserError, nearest
+from gcn_env.fleet_encoder import encode_hardware
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.observation import GLOBALS, HEADS, JOBS, PAIRS, POOLS, REGIONS
 from gcn_env.scenario.compile import World

@@ -22,7 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _source_hash() -> str:
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256(numba.__version__.encode())
-    outside = [package / f"{name}.py" for name in ("tables", "ledger", "observation", "encoder", "drivers")]
+    names = ("tables", "ledger", "observation", "encoder", "fleet_encoder", "drivers")
+    outside = [package / f"{name}.py" for name in names]
     for path in sorted(
         [*outside, *package.glob("core/*.py")]
     ):  # all kernels, and the tables whose columns they use

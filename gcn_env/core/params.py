@@ -78,7 +78,7 @@ class Money(NamedTuple):
 
 
 class Site(NamedTuple):
-    """The regions' connection, UPS, generator, battery, sun, wind, heat sold, faults."""
+    """The regions' connection, UPS, generator, battery, sun, wind, heat sold, faults, sensors."""
 
     feeder_kw: Array  # float64 [R] rating of the feeder's breaker (E47); inf: none
     ratchet: Array  # float64 [R] share of the highest peak below which no month's peak is billed (E56)
@@ -104,6 +104,9 @@ class Site(NamedTuple):
     curtail_h: Array  # float64 [R] mean h
     curtail_share: Array  # float64 [R] mean depth, share of the design load
     curtail_usd: Array  # float64 [R] penalty per kWh above the limit
+    sensor_noise_k: float  # standard deviation of a reading
+    sensor_step_k: float  # readings are multiples of this; 0: exact
+    sensor_delay_h: float  # age of a reading
 
 
 class Work(NamedTuple):

@@ -28,6 +28,8 @@ _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 _TO_UNIT = 2.0**-53
+_LANES, _LOW = np.uint64(0x0000FFFF0000FFFF), np.uint64(0xFFFFFFFF)
+_BELL_MEAN, _BELL_SCALE = 2.0 * 65535.0, math.sqrt(3.0 / (2.0**32 - 1.0))  # of four uniform numbers 0..65535
 
 
 @inlined()
@@ -57,6 +59,20 @@ def uniform(state, b, stream):
     z = state[b, stream] + _GAMMA
     state[b, stream] = z
     return float(mix(z) >> _S11) * _TO_UNIT
+
+
+@inlined()
+def hashed(seed, n):
+    """64 random bits that depend on `seed` and the counter `n` (both uint64) and on nothing else."""
+    return mix(seed + (n + np.uint64(1)) * _GAMMA)
+
+
+@inlined()
+def bell(bits):
+    """Nearly a standard normal number, within +-3.47: the sum of the four 16-bit parts of 64 random bits."""
+    pairs = (bits & _LANES) + ((bits >> np.uint64(16)) & _LANES)
+    total = int((pairs & _LOW) + (pairs >> np.uint64(32)))
+    return (total - _BELL_MEAN) * _BELL_SCALE
 
 
 @inlined()

@@ -154,6 +154,7 @@ class Plants(NamedTuple):
     timer_s: Array  # float64 [B, R] s since a compressor was last started; negative: since one was stopped
     structure_c: Array  # float64 [B, R] degC walls and floor of the hall
     seen: Array  # float64 [B, R, len(SENSORS)] degC readings: noisy, quantised, late, or stuck
+    past: Array  # float64 [B, R, len(SENSORS)] degC true values at the last reading
     fault_h: Array  # float64 [B, R, len(FAULTS)] h until each fault is repaired, 0 healthy
     outage_h: Array  # float64 [B, R] h of utility loss left
     down_h: Array  # float64 [B, R] h until nodes may run again after a trip or a loss of power, 0 up
@@ -229,6 +230,7 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
         Pools: {"*": (*b, n_pools)},
         Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS), "seen": (*r, len(SENSORS)),
+                 "past": (*r, len(SENSORS)),
                  "fault_h": (*r, len(FAULTS))},
         Ledger: {
             "terms": (*b, len(TERMS)), "terms_sum": (*b, len(TERMS)),

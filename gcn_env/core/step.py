@@ -11,6 +11,7 @@ Phases run in this order for a range of environments [lo, hi); each is a kernel 
     supply     sun, wind, battery and grid meet the load; breaker, curtailment
     bill       energy, peak, carbon, fuel, water, heat, wear
     advance    the clock
+    sense      readings of the plants' sensors
     fail       nodes and grid supply fail and are repaired
     look_out   prices, carbon, weather and forecasts of the new hour
     close      settlement at the horizon, reward, totals
@@ -29,6 +30,7 @@ from gcn_env.core.jit import kernel
 from gcn_env.core.params import LEASES
 from gcn_env.core.placement import devices_needed, dispatch, legal_pool
 from gcn_env.core.power import node_power
+from gcn_env.core.sensors import sense
 from gcn_env.core.signals import look_out
 from gcn_env.core.state import BATTERY, CAP
 from gcn_env.core.supply import supply
@@ -97,6 +99,7 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger)
     bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger)
     advance(lo, hi, dt, clock)
+    sense(lo, hi, dt, clock, plants, site)
     fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, ledger)
     look_out(lo, hi, False, clock, signals, bank, money)
     close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done)
@@ -231,6 +234,7 @@ def reset_one(b, seed, split, years, timing, state, world):
         pools.awake[b, p] = fleet.devices[p]
     node_power(b, b + 1, timing.dt_h, pools, plants, fleet, geo, ledger)
     reset_plants(b, b + 1, plants, signals, plant)
+    sense(b, b + 1, 0.0, clock, plants, site)
     for r in range(geo.design_kw.shape[0]):
         plants.grid_kw[b, r] = plants.node_kw[b, r] * plants.overhead[b, r]
     ledger.flows[b] = 0.0

@@ -53,4 +53,7 @@ def compile_site(scenario: Scenario, geo: Geo) -> Site:
         curtail_h=column(lambda r: r.grid.curtailment.mean_h),
         curtail_share=column(lambda r: r.grid.curtailment.depth_share),
         curtail_usd=column(lambda r: r.grid.curtailment.penalty_usd_per_mwh / 1e3),
+        sensor_noise_k=float(scenario.sensors.noise_k),
+        sensor_step_k=float(scenario.sensors.step_k),
+        sensor_delay_h=scenario.sensors.delay_s / 3600.0,
     )

@@ -143,6 +143,14 @@ class Supply(Strict):
     fault_scale: NonNegative = 1.0
 
 
+class Sensors(Strict):
+    """Temperature sensors of the building-management systems, what policies see; zeros show the truth."""
+
+    noise_k: NonNegative = 0.2
+    step_k: NonNegative = 0.1
+    delay_s: NonNegative = 45.0
+
+
 class Pool(Strict):
     """Equal devices under one local scheduler."""
 
@@ -282,5 +290,6 @@ class Scenario(Strict):
     hardware: dict[str, Hardware] = {}
     jobs: Annotated[dict[str, Jobs], Field(min_length=1)]
     network: Network = Network()
+    sensors: Sensors = Sensors()
     prices: Prices
     data_dir: str | None = None

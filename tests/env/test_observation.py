@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gcn_env.core.state import N_HEADS
+from gcn_env.core.state import FAULTS, N_HEADS
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
 from gcn_env.spaces import observation_space
@@ -23,7 +23,9 @@ HIDDEN = (
     "Jobs.source",
     "Jobs.urgency", "Jobs.order", "Jobs.shown", "Jobs.held", "Jobs.speed",
     "Pools.awake", "Pools.busy_h", "Pools.load_h", "Pools.first", "Pools.last",
-    "Plants.mass_c", "Plants.month", "Plants.air_h",
+    "Plants.mass_c", "Plants.month", "Plants.past",
+    "Plants.inlet_c", "Plants.hot_c", "Plants.supply_c", "Plants.air_c", "Plants.loop_c", "Plants.chip_c",
+    "Plants.limit_gap", "Plants.cond_c", "Plants.timer_s", "Plants.pace",
     "Ledger.terms", "Ledger.flows", "Ledger.counts",
     "Ledger.terms_sum", "Ledger.flows_sum", "Ledger.counts_sum",
 )  # fmt: skip
@@ -33,11 +35,15 @@ CONSTANT = {
     "jobs": {"trust"},  # no source asks for more than public pools
     "pools": {
         "claimed", "current_region",  # sequential view
-        "throttle", "dead",  # a hot chip or an outage is rare
+        "frequency", "dead",  # a hot chip or an outage is rare
     },
     "regions": {
         "plant_a", "plant_e", "plant_f", "plant_g",  # archetypes that are not in this world
-        "throttle", "outage", "is_current",
+        "cap_command", "cap_actual", "battery_command", "battery_actual", "charge", "sun", "wind",  # heads and
+        "breaker", "curtail_in", "curtail", "curtail_limit",  # supply that are not in this world
+        "throttle", "frequency", "outage", "down", "restart", "generator", "ups", "lockout",  # rare
+        "alarm_fan", "alarm_compressor", "alarm_pump", "alarm_tower",  # rare
+        "is_current",  # sequential view
     },
     "pairs": set(),
     "globals": {"carbon_price", "scale"},  # for agents trained on several worlds
@@ -153,10 +159,46 @@ def test_hidden_state_is_not_shown(view):
         if name in HIDDEN:
             array[...] = np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max
             fields += 1
-    assert fields > 30
+    assert fields == len(HIDDEN)
     sim.restore(kept)
     for name, array in sim.obs.items():
         np.testing.assert_array_equal(array, shown[name], err_msg=name)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("view", ["joint", "sequential"])
+def test_how_long_it_lasts_and_what_is_silent_is_not_shown(view):
+    """An outage is seen, its end is not; of faults only alarms, and not how long the repair takes."""
+    sim = make(view=view, overrides=ROUGH)
+    sim.reset([5])
+    plants = sim.state.plants
+
+    def shown(outage_h, faults, down_h):
+        plants.outage_h[0, 0] = outage_h
+        plants.down_h[0, 0] = down_h
+        for name in FAULTS:
+            plants.fault_h[0, 0, FAULTS.index(name)] = faults.get(name, 0.0)
+        sim.restore(sim.snapshot())
+        return {k: v.copy() for k, v in sim.obs.items()}
+
+    def same(a, b):
+        return all((a[k] == b[k]).all() for k in a)
+
+    healthy, alarms = shown(0.0, {}, 0.0), {"fan": 1.0, "pump": 2.0}
+    assert same(healthy, shown(0.0, {"fouling": 9.0, "sensor": 3.0}, 0.0))
+    broken = shown(0.0, alarms, 0.0)
+    assert same(broken, shown(0.0, {"fan": 8.0, "pump": 0.1}, 0.0))
+    row = broken["regions"][0, 0] - healthy["regions"][0, 0]
+    assert [REGIONS.names[k] for k in np.flatnonzero(row)] == ["alarm_fan", "alarm_pump"]
+    dark = shown(0.3, {}, 0.5)
+    assert same(dark, shown(7.0, {}, 7.2))
+    assert dark["regions"][0, 0, REGIONS.ix.outage] == 1.0
+    waiting = shown(0.0, {}, 0.5)
+    row = waiting["regions"][0, 0]
+    assert row[REGIONS.ix.outage] == 0.0
+    assert row[REGIONS.ix.down] == 1.0
+    assert row[REGIONS.ix.restart] == pytest.approx(np.arcsinh(0.5), abs=1e-5)
+    assert (waiting["pools"][0, :, POOLS.ix.dead] == (sim.world.pool_region == 0)).all()
 
 
 def episode(sim, cooling, steps):

@@ -25,7 +25,7 @@ PRIVATE = re.compile(
     )
 )
 BINARY = {".npz", ".npy", ".png", ".zip", ".gz", ".onnx", ".ico", ".pdf"}
-LONG, TOO_LONG = 400, 600  # lines
+LONG = 400  # lines
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,8 @@ def test_nothing_large_is_committed(root, committed):
 
 def test_files_have_one_subject(root, committed):
     lines = {str(p.relative_to(root)): p.read_bytes().count(b"\n") for p in committed if p.suffix == ".py"}
-    too_long = {name: n for name, n in lines.items() if n > TOO_LONG}
-    assert not too_long, f"over {TOO_LONG} lines, split them by subject: {too_long}"
     long = {name: n for name, n in lines.items() if n > LONG}
-    if long:
-        pytest.xfail(f"over {LONG} lines, two subjects? {long}")
+    assert not long, f"over {LONG} lines, two subjects? {long}"
 
 
 def test_types_are_published(root):

@@ -1,0 +1,192 @@
+"""From state to observation: kernels that write the rows of pools, regions and the whole fleet.
+
+What an operator knows: readings of sensors (`core.sensors`), meters, commands, alarms, announcements, forecasts. Not
+shown: true temperatures, fouling, that a sensor sticks, how long an outage or a repair will last.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gcn_env.core.jit import inlined, kernel
+from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
+from gcn_env.core.plant import margin
+from gcn_env.core.sensors import CHIP, HOTTEST, LOOP
+from gcn_env.core.signals import outlook_mean
+from gcn_env.core.state import CARBON, DEW, DRY, LEADS_H, N_HEADS, PENDING, PRICE, WET
+from gcn_env.core.workload import local_time
+from gcn_env.encoder import TWO_PI, clip_row, squash
+from gcn_env.observation import ALARMS, GLOBALS, POOLS, REGIONS
+
+P, R, G = POOLS.ix, REGIONS.ix, GLOBALS.ix
+POOLS_LOW, POOLS_HIGH = POOLS.low, POOLS.high
+REGIONS_LOW, REGIONS_HIGH = REGIONS.low, REGIONS.high
+GLOBALS_LOW, GLOBALS_HIGH = GLOBALS.low, GLOBALS.high
+_N_LEADS = len(LEADS_H)
+
+
+@kernel()
+def encode_hardware(rows, fleet):
+    """Columns of every pool [B, P, len(POOLS)] that never change: written once, kept by every later encoding."""
+    for b in range(rows.shape[0]):
+        for p in range(fleet.region.shape[0]):
+            row, devices = rows[b, p], fleet.devices[p]
+            row[P.devices] = math.log2(devices) / 8.0
+            row[P.idle] = squash(fleet.idle_kw[p])
+            row[P.peak] = squash(fleet.peak_kw[p])
+            row[P.training] = squash(fleet.speed[TRAINING, p])
+            row[P.batch] = squash(fleet.speed[BATCH, p])
+            row[P.inference] = squash(fleet.speed[INFERENCE, p])
+            row[P.hpc] = squash(fleet.speed[HPC, p])
+            row[P.memory] = fleet.memory[p] / 80.0
+            row[P.trust] = fleet.trust[p] / 2.0
+
+
+@inlined()
+def encode_pool(b, p, row, pools, plants, signals, fleet, money):
+    """Columns of one pool."""
+    r, devices, healthy = fleet.region[p], fleet.devices[p], pools.healthy[b, p]
+    busy, claimed = pools.busy[b, p], pools.claimed[b, p]
+    row[P.free] = max(0, healthy - busy - claimed) / devices
+    row[P.busy] = busy / devices
+    row[P.failed] = (devices - healthy) / devices
+    row[P.claimed] = claimed / devices
+    row[P.queued] = squash(pools.queued[b, p] / devices) / 4.0
+    row[P.running] = squash(pools.running[b, p] / devices) / 4.0
+    overhead = plants.overhead[b, r]
+    carbon_usd = money.carbon_usd
+    now = signals.now[b, r, PRICE] + signals.now[b, r, CARBON] * carbon_usd
+    day = outlook_mean(b, r, 0.0, 24.0, signals.both_sum)
+    row[P.price] = squash(now * overhead / 50.0)
+    row[P.outlook] = squash(day * 1e3 * overhead / 50.0)
+    row[P.overhead] = overhead - 1.0
+    row[P.frequency] = plants.freq[b, r]
+    row[P.dead] = stands_still(b, r, plants)
+    row[P.current_region] = 0.0
+    clip_row(row, POOLS_LOW, POOLS_HIGH)
+
+
+@inlined()
+def stands_still(b, r, plants):
+    """Whether the nodes of region `r` are without power or restarting."""
+    return plants.outage_h[b, r] > 0.0 or plants.down_h[b, r] > 0.0
+
+
+@inlined()
+def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, money, kinds, plant, site):
+    """Columns of one region: what its plant operator sees, and the market."""
+    row[:] = 0.0
+    row[kinds[r]] = 1.0
+    now, ahead, design = signals.now, signals.ahead, geo.design_kw[r]
+    row[R.price_now] = squash(now[b, r, PRICE] / 50.0)
+    row[R.carbon_now] = now[b, r, CARBON] / 500.0
+    row[R.dry_now] = now[b, r, DRY] / 30.0
+    for k in range(_N_LEADS):
+        at = R.price_1h + 3 * k
+        row[at] = squash(ahead[b, r, k, PRICE] / 50.0)
+        row[at + 1] = ahead[b, r, k, CARBON] / 500.0
+        row[at + 2] = ahead[b, r, k, DRY] / 30.0
+    row[R.wet] = now[b, r, WET] / 30.0
+    row[R.dew] = now[b, r, DEW] / 30.0
+    angle = (utc_hour + geo.utc_offset_h[r]) * TWO_PI / 24.0
+    row[R.hour_sin] = math.sin(angle)
+    row[R.hour_cos] = math.cos(angle)
+    row[R.design] = math.log2(design) / 8.0
+    row[R.load] = plants.node_kw[b, r] / design
+    row[R.awake] = plants.awake[b, r]
+    row[R.cooling] = plants.cool_kw[b, r] / max(plants.it_kw[b, r], 0.01 * design)
+    row[R.overhead] = plants.overhead[b, r] - 1.0
+    row[R.grid] = plants.grid_kw[b, r] / design
+    row[R.peak] = max(plants.peak_kw[b, r], site.ratchet[r] * plants.highest_kw[b, r]) / design
+    row[R.month_left] = month_left
+    row[R.demand_price] = money.demand_usd[r] / 20.0
+    for h in range(N_HEADS):
+        low, high = plant.head_low[v, r, h], plant.head_high[v, r, h]
+        if high > low:
+            row[R.cold_command + h] = (plants.command[b, r, h] - low) / (high - low)
+            row[R.cold_actual + h] = (plants.actual[b, r, h] - low) / (high - low)
+    seen = plants.seen[b, r]
+    for k in range(CHIP):
+        row[R.inlet + k] = (seen[k] - 24.0) / 10.0
+    row[R.chip] = (seen[CHIP] - 60.0) / 20.0
+    row[R.margin] = margin(plant.values[v, r], seen[HOTTEST], seen[LOOP], seen[CHIP]) / 5.0
+    row[R.air_need] = plants.air_need[b, r]
+    row[R.server_fan] = plants.fan[b, r]
+    row[R.compressors] = plants.compressor[b, r] / 4.0
+    row[R.lockout] = plants.lock_s[b, r] / 600.0
+    row[R.throttle] = plants.throttle[b, r]
+    row[R.frequency] = plants.freq[b, r]
+    for k in range(len(ALARMS)):
+        row[R.alarm_fan + k] = plants.fault_h[b, r, k] > 0.0
+    encode_supply(b, r, row, design, plants, site)
+    clip_row(row, REGIONS_LOW, REGIONS_HIGH)
+
+
+@inlined()
+def encode_supply(b, r, row, design, plants, site):
+    """Columns of one region's power supply."""
+    outage = plants.outage_h[b, r] > 0.0
+    row[R.outage] = outage
+    row[R.down] = stands_still(b, r, plants)
+    if not outage:  # before, the timer would tell how long the outage lasts
+        row[R.restart] = squash(plants.down_h[b, r])
+    row[R.generator] = outage and plants.generator[b, r] > 0
+    if site.ups_kwh[r] > 0.0:
+        row[R.ups] = plants.ups_kwh[b, r] / site.ups_kwh[r]
+    if site.battery_kwh[r] > 0.0:
+        row[R.charge] = plants.battery_kwh[b, r] / site.battery_kwh[r]
+    row[R.sun] = plants.pv_kw[b, r] / design
+    row[R.wind] = plants.wind_kw[b, r] / design
+    row[R.breaker] = plants.breaker[b, r]
+    notice, left = plants.curtail_in_h[b, r], plants.curtail_h[b, r]
+    row[R.curtail_in] = squash(notice)
+    row[R.curtail] = notice == 0.0 and left > 0.0
+    row[R.curtail_limit] = plants.curtail_kw[b, r] / design if notice + left > 0.0 else 0.0
+
+
+@inlined()
+def encode_globals(b, elapsed, weekday, utc_hour, now, hours, row, shown, jobs, pools, fleet, money):
+    """Columns of the whole fleet."""
+    pending = 0
+    for j in range(jobs.n_live[b]):
+        pending += jobs.status[b, j] == PENDING
+    devices, busy, queued = 0.0, 0.0, 0.0
+    for p in range(fleet.region.shape[0]):
+        devices += fleet.devices[p]
+        busy += pools.busy[b, p]
+        queued += pools.queued[b, p]
+    row[G.elapsed] = elapsed
+    angle = utc_hour * TWO_PI / 24.0
+    row[G.hour_sin], row[G.hour_cos] = math.sin(angle), math.cos(angle)
+    angle = (weekday + utc_hour / 24.0) * TWO_PI / 7.0
+    row[G.week_sin], row[G.week_cos] = math.sin(angle), math.cos(angle)
+    angle = now / hours * TWO_PI
+    row[G.year_sin], row[G.year_cos] = math.sin(angle), math.cos(angle)
+    row[G.pending] = squash(pending) / 4.0
+    row[G.hidden] = squash(max(0, pending - shown)) / 4.0
+    row[G.live] = jobs.n_live[b] / jobs.status.shape[1]
+    row[G.busy] = busy / devices
+    row[G.queued] = squash(queued / devices) / 4.0
+    row[G.carbon_price] = money.carbon_usd * 10.0
+    row[G.scale] = squash(money.reference_usd)
+    clip_row(row, GLOBALS_LOW, GLOBALS_HIGH)
+
+
+@inlined()
+def encode_fleet(b, timing, state, world, view, kinds):
+    """Pools, regions and globals of environment `b`: what both views share."""
+    clock, signals, _sources, jobs, pools, plants, _ledger = state
+    fleet, geo, money, _work, bank, plant, site = world
+    now, v = clock.now_h[b], b % plant.head_low.shape[0]
+    hours = bank.hours[clock.year[b]]
+    utc_hour, weekday = local_time(now, 0.0, bank.weekday[clock.year[b]])
+    month_left = 1.0 - (now % 730.5) / 730.5
+    for p in range(fleet.region.shape[0]):
+        encode_pool(b, p, view.pools[b, p], pools, plants, signals, fleet, money)
+    for r in range(geo.design_kw.shape[0]):
+        row = view.regions[b, r]
+        encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, money, kinds, plant, site)
+    shown, elapsed = jobs.slot.shape[1], clock.step[b] / timing.horizon
+    encode_globals(
+        b, elapsed, weekday, utc_hour, now, hours, view.globals[b], shown, jobs, pools, fleet, money
+    )
