@@ -71,7 +71,7 @@ def hashed(seed, n):
 def bell(bits):
     """Nearly a standard normal number, within +-3.47: the sum of the four 16-bit parts of 64 random bits."""
     pairs = (bits & _LANES) + ((bits >> np.uint64(16)) & _LANES)
-    total = int((pairs & _LOW) + (pairs >> np.uint64(32)))
+    total = np.int64((pairs & _LOW) + (pairs >> np.uint64(32)))
     return (total - _BELL_MEAN) * _BELL_SCALE
 
 

@@ -17,6 +17,7 @@ from gcn_env.core.state import FAULTS, SENSORS
 
 INLET, HOTTEST, SUPPLY, RETURN_AIR, LOOP, CHIP = range(len(SENSORS))
 STUCK = FAULTS.index("sensor")
+_APART = np.uint64(0xA0761D6478BD642F)  # keeps these hashes apart from the random streams of the same seed
 _WHICH = np.uint64(1 << 40)  # beyond any step: the hash that picks the sensor which sticks
 _N = np.uint64(len(SENSORS))
 
@@ -24,7 +25,7 @@ _N = np.uint64(len(SENSORS))
 @inlined()
 def weak_sensor(seed, r):
     """The sensor of region `r` that sticks if one does in the episode of `seed`."""
-    return int(rng.hashed(rng.hashed(~seed, _WHICH), np.uint64(r)) % _N)
+    return np.int64(rng.hashed(rng.hashed(seed ^ _APART, _WHICH), np.uint64(r)) % _N)
 
 
 @inlined()
@@ -45,7 +46,7 @@ def sense(lo, hi, dt_h, clock, plants, site):
     late = min(delay_h / dt_h, 1.0) if dt_h > 0.0 else 0.0
     for b in range(lo, hi):
         seed, seen, past = clock.seed[b], plants.seen[b], plants.past[b]
-        key = rng.hashed(~seed, np.uint64(clock.step[b]))
+        key = rng.hashed(seed ^ _APART, np.uint64(clock.step[b]))
         for r in range(seen.shape[0]):
             stuck, held = -1, 0.0
             if plants.fault_h[b, r, STUCK] > 0.0:

@@ -42,7 +42,7 @@ def still(n_envs=2, **sensors):
 def test_the_bell_is_nearly_normal():
     """Of the sum of four uniform numbers: mean 0, variance 1, excess kurtosis -0.3, 4.56 % beyond two sigma."""
     keys = np.arange(20000, dtype=np.uint64)
-    x = np.array([rng.bell(rng.hashed(np.uint64(7), k)) for k in keys])
+    x = np.array([rng.bell(np.uint64(rng.hashed(np.uint64(7), k))) for k in keys])
     assert abs(x.mean()) < 4 / np.sqrt(len(x))
     assert abs(x.std() - 1) < 0.02
     assert abs((x**4).mean() - 2.7) < 0.15
