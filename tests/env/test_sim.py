@@ -333,7 +333,7 @@ def test_leaving_everything_never_starts_jobs():
         (lambda w: Sim(w, 0), ["n_envs = 0", "at least one"]),
         (lambda w: Sim(w, 3).reset([1, 2]), ["2 seeds for 3", "one each"]),
         (lambda w: Sim(w, 1).reset([0.5]), ["integers", "float64"]),
-        (lambda w: Sim(w, 2).step(np.zeros((2, 3), int)), ["[2, 3]", "[2, 14]"]),
+        (lambda w: Sim(w, 2).step(np.zeros((2, 3), int)), ["[2, 3]", "[2, 16]"]),
         (lambda w: Sim(w, 2).step(np.zeros((2, 12))), ["float64"]),
         (lambda w: Sim(w, 2, view="sequential").step(np.zeros((2, 12), int)), ["[2, 12]", "[2]"]),
     ],
