@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gcn_env.core.jit import inlined
+from gcn_env.core.execution import shortfall
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.placement import devices_needed, transfer_h
 from gcn_env.core.signals import outlook_ahead, outlook_mean
@@ -51,19 +52,18 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
 
     Energy is that of the busy devices above what they would draw asleep, times the region's recent overhead, at the
-    outlook's mean price and carbon over the run. The best hour is looked for among the forecast
-    leads that leave the job on time.
+    outlook's mean price and carbon over the run, at the pool's present clock. The best hour is looked for among the
+    forecast leads that leave the job on time.
     """
     kind, r = jobs.kind[b, j], fleet.region[p]
     lease = kind == INFERENCE
     speed = fleet.speed[kind, p]
     held = devices_needed(kind, jobs.gang[b, j], speed)
-    run = jobs.work[b, j] / (1.0 if lease else speed)
+    run = jobs.work[b, j] / (1.0 if lease else speed * pools.pace[b, p, kind])
     wait = expected_wait_h(b, p, held, pools)
     move = transfer_h(b, j, r, jobs, geo)
-    device_kw = (
-        fleet.idle_kw[p] + (fleet.peak_kw[p] - fleet.idle_kw[p]) * fleet.load[kind, p] - fleet.asleep_kw[p]
-    )
+    dynamic = fleet.peak_kw[p] * pools.drawn[b, p] - fleet.idle_kw[p]
+    device_kw = fleet.idle_kw[p] + dynamic * fleet.load[kind, p] - fleet.asleep_kw[p]
     kw = held * device_kw * plants.overhead[b, r]
     kwh = kw * run
     delay = max(wait, move)
@@ -75,8 +75,8 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     egress = jobs.data[b, j] * geo.egress_usd[at, r] if at != r else 0.0
     slo = 0.0
     if lease:
-        over = (geo.rtt_ms[jobs.origin[b, j], r] + fleet.service_ms[p]) / jobs.slo[b, j] - 1.0
-        slo = jobs.value[b, j] * (delay + run * min(1.0, max(0.0, over)))
+        _, credit = shortfall(b, j, p, jobs, pools, fleet, geo)
+        slo = jobs.value[b, j] * (delay + run * credit)
     late = 0.0 if lease else late_usd(b, j, now + delay + run, jobs)
     total = energy + carbon + demand + egress + slo + late
     best, best_h = total, 0.0

@@ -1,7 +1,8 @@
 """Pools at work: data arrives, local queues start gangs (first come, first served with EASY backfill), jobs end.
 
 Time is continuous inside a control step: events are carried out in order, at their own hour. The local scheduler knows
-run times exactly (at the pool's present speed); inference goes first in the queue.
+run times exactly (at the pool's present speed); inference goes first in the queue. A job that starts on sleeping devices
+begins when the last of them is awake.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.places import pack
+from gcn_env.core.power import set_clocks, speed_at
 from gcn_env.core.state import FREE, PENDING, QUEUED, RUNNING, TRANSIT
 from gcn_env.core.workload import release_lease
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
@@ -54,12 +56,27 @@ def unlink(b, j, previous, jobs, pools):
 
 
 @inlined()
-def start(b, j, now, rate, jobs, pools):
-    """Start job `j`, which does `rate` reference hours of work per hour."""
+def pace_of(b, j, jobs, pools):
+    """Reference hours of work that job `j` does per hour on its pool at the pool's present clock."""
+    return jobs.speed[b, j] * pools.pace[b, jobs.pool[b, j], jobs.kind[b, j]]
+
+
+@inlined()
+def awake_at(b, p, held, now, pools, fleet):
+    """Hour at which `held` more devices of pool `p` are awake if they are called at `now`."""
+    return now + fleet.wake_h[p] if pools.busy[b, p] + held > pools.up[b, p] else now
+
+
+@inlined()
+def start(b, j, now, jobs, pools, fleet):
+    """Start job `j` at hour `now`, or as soon as its devices are awake."""
+    p, held = jobs.pool[b, j], jobs.held[b, j]
+    begins = awake_at(b, p, held, now, pools, fleet)
     jobs.status[b, j] = RUNNING
-    jobs.ready[b, j] = now
-    jobs.finish[b, j] = now + jobs.work[b, j] / rate if rate > 0.0 else NEVER
-    pools.busy[b, jobs.pool[b, j]] += jobs.held[b, j]
+    jobs.ready[b, j] = begins
+    jobs.finish[b, j] = begins + jobs.work[b, j] / pace_of(b, j, jobs, pools)
+    pools.busy[b, p] += held
+    pools.up[b, p] = max(pools.up[b, p], float(pools.busy[b, p]))
 
 
 @inlined()
@@ -96,8 +113,8 @@ def note_event(b, j, n, until, jobs):
 
 
 @inlined()
-def start_what_fits(b, p, now, until, n, rate, jobs, pools):
-    """Local scheduler of pool `p` at hour `now`; `rate` is its throttle factor. Returns the number of events.
+def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
+    """Local scheduler of pool `p` at hour `now`. Returns the number of events.
 
     First come, first served; once a job does not fit, those behind it start only if they cannot delay it (EASY).
     """
@@ -109,17 +126,17 @@ def start_what_fits(b, p, now, until, n, rate, jobs, pools):
         following = behind[b, j]
         goes = held[b, j] <= free
         if goes:
-            speed = rate * jobs.speed[b, j]
             if blocked >= 0:
                 if shadow < 0.0:
                     shadow, spare = reservation(b, p, held[b, blocked], free, jobs)
-                ends = now + jobs.work[b, j] / speed if speed > 0.0 else NEVER
+                begins = awake_at(b, p, held[b, j], now, pools, fleet)
+                ends = begins + jobs.work[b, j] / pace_of(b, j, jobs, pools)
                 goes = ends <= shadow or held[b, j] <= spare
                 if goes and ends > shadow:
                     spare -= held[b, j]
             if goes:
                 unlink(b, j, previous, jobs, pools)
-                start(b, j, now, speed, jobs, pools)
+                start(b, j, now, jobs, pools, fleet)
                 n = note_event(b, j, n, until, jobs)
                 free -= held[b, j]
         elif blocked < 0:
@@ -133,7 +150,7 @@ def start_what_fits(b, p, now, until, n, rate, jobs, pools):
 @inlined()
 def book_run(b, j, since, to, rate, jobs, pools, fleet):
     """Book device-hours of job `j` from `since` to `to`; returns reference device-hours of work done at `rate`."""
-    p, hours = jobs.pool[b, j], to - since
+    p, hours = jobs.pool[b, j], max(0.0, to - since)
     device_h = jobs.held[b, j] * hours
     pools.busy_h[b, p] += device_h
     pools.load_h[b, p] += device_h * fleet.load[jobs.kind[b, j], p]
@@ -182,11 +199,26 @@ def _complete(b, j, jobs, sources, pools, ledger):
 
 
 @inlined()
-def book_waiting(b, j, now, until, started, jobs, fleet, geo, ledger):
+def shortfall(b, j, p, jobs, pools, fleet, geo):
+    """(missed, paid): shares of an hour of lease `j` on pool `p` that are out of objective, and that are credited.
+
+    Too far from its users, all is missed and the share of the overshoot is credited, at most all. At a lower clock only
+    the share E52 is served in time; the rest is missed and credited in full.
+    """
+    over = (geo.rtt_ms[jobs.origin[b, j], fleet.region[p]] + fleet.service_ms[p]) / jobs.slo[b, j] - 1.0
+    far, paid = (1.0, min(1.0, over)) if over > 0.0 else (0.0, 0.0)
+    if pools.freq[b, p] < 1.0:
+        served = speed_at(pools.freq[b, p], fleet.bound[INFERENCE])
+        return max(far, 1.0 - served), 1.0 - served * (1.0 - paid)
+    return far, paid
+
+
+@inlined()
+def book_waiting(b, j, now, until, started, jobs, pools, fleet, geo, ledger):
     """What the hours from `now` to `until` cost job `j`; those before `started` are waited.
 
-    Hours past the deadline cost the job's value of time. A lease is out of objective while it waits, and while round
-    trip plus service time exceed its objective; hours served too far cost their share of the overshoot, at most all.
+    Hours past the deadline cost the job's value of time. A lease is out of objective while it waits, and for its
+    `shortfall` while it is served.
     """
     counts, terms = ledger.counts, ledger.terms
     since = max(now, jobs.arrival[b, j])
@@ -205,11 +237,9 @@ def book_waiting(b, j, now, until, started, jobs, fleet, geo, ledger):
     counts[b, C.lease] += waited + served
     missed, paid = waited, waited
     if served > 0.0:
-        p = jobs.pool[b, j]
-        over = (geo.rtt_ms[jobs.origin[b, j], fleet.region[p]] + fleet.service_ms[p]) / jobs.slo[b, j] - 1.0
-        if over > 0.0:
-            missed += served
-            paid += served * min(1.0, over)
+        miss, credit = shortfall(b, j, jobs.pool[b, j], jobs, pools, fleet, geo)
+        missed += served * miss
+        paid += served * credit
     if missed > 0.0:
         counts[b, C.slo_miss] += missed
         terms[b, T.slo] += paid * jobs.value[b, j]
@@ -217,30 +247,28 @@ def book_waiting(b, j, now, until, started, jobs, fleet, geo, ledger):
 
 @inlined()
 def _open_step(b, t0, t1, jobs, pools, plants, fleet, ledger):
-    """Trips, finish times at this step's speed, and the jobs whose transfer or work ends in it; returns how many."""
-    throttle, pace, region = plants.throttle, plants.pace, fleet.region
-    for p in range(region.shape[0]):
+    """Clocks, finish times at this step's speed, and the jobs whose transfer or work ends in it; returns how many."""
+    for p in range(fleet.region.shape[0]):
         pools.busy_h[b, p] = 0.0
         pools.load_h[b, p] = 0.0
-    paced = True
-    for r in range(throttle.shape[1]):
-        if throttle[b, r] <= 0.0:  # thermal trip
+        busy = pools.busy[b, p]
+        pools.up[b, p] = busy + fleet.reserve[p] * max(0, pools.healthy[b, p] - busy)
+    for r in range(plants.throttle.shape[1]):
+        if plants.throttle[b, r] <= 0.0:  # thermal trip
             evict_region(b, r, jobs, pools, fleet, ledger)
-        paced &= pace[b, r] == throttle[b, r]
-        pace[b, r] = throttle[b, r]
+    changed = set_clocks(b, pools, plants, fleet)
     n = 0
     for j in range(jobs.n_live[b]):
         if jobs.status[b, j] == RUNNING:
-            if not paced:
-                rate = jobs.speed[b, j] * throttle[b, region[jobs.pool[b, j]]]
-                jobs.finish[b, j] = t0 + jobs.work[b, j] / rate
+            if changed:
+                jobs.finish[b, j] = max(t0, jobs.ready[b, j]) + jobs.work[b, j] / pace_of(b, j, jobs, pools)
             n = note_event(b, j, n, t1, jobs)
         elif jobs.status[b, j] == TRANSIT and jobs.ready[b, j] <= t1:
             jobs.event[b, n] = j
             n += 1
-    for p in range(region.shape[0]):
+    for p in range(fleet.region.shape[0]):
         if pools.waiting[b, p] > 0:  # repairs and kills changed what is free
-            n = start_what_fits(b, p, t0, t1, n, throttle[b, region[p]], jobs, pools)
+            n = start_what_fits(b, p, t0, t1, n, jobs, pools, fleet)
     return n
 
 
@@ -257,27 +285,21 @@ def _earliest(b, n, jobs):
 
 
 @inlined()
-def _arrive_at_pool(b, j, when, until, n, rate, jobs, pools, fleet):
+def _arrive_at_pool(b, j, when, until, n, jobs, pools, fleet):
     """The data of job `j` is there: it starts, or joins the queue. Returns the number of events."""
     p = jobs.pool[b, j]
     jobs.data_at[b, j] = fleet.region[p]
     if pools.waiting[b, p] == 0 and jobs.held[b, j] <= pools.healthy[b, p] - pools.busy[b, p]:
-        start(b, j, when, rate * jobs.speed[b, j], jobs, pools)
+        start(b, j, when, jobs, pools, fleet)
         return note_event(b, j, n, until, jobs)
     enqueue(b, j, jobs, pools)
-    return start_what_fits(b, p, when, until, n, rate, jobs, pools)
+    return start_what_fits(b, p, when, until, n, jobs, pools, fleet)
 
 
 @kernel()
 def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger):
     """Phase: run the pools for one control step, event by event."""
-    now_h, throttle, status, event, region = (
-        clock.now_h,
-        plants.throttle,
-        jobs.status,
-        jobs.event,
-        fleet.region,
-    )
+    now_h, status, event = clock.now_h, jobs.status, jobs.event
     for b in range(lo, hi):
         t0 = now_h[b]
         t1 = t0 + dt
@@ -288,27 +310,26 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
             n -= 1
             event[b, k] = event[b, n]
             p = jobs.pool[b, j]
-            rate = throttle[b, region[p]]
             if status[b, j] == TRANSIT:
-                n = _arrive_at_pool(b, j, when, t1, n, rate, jobs, pools, fleet)
+                n = _arrive_at_pool(b, j, when, t1, n, jobs, pools, fleet)
                 continue
             since = max(t0, jobs.ready[b, j])
-            done = book_run(b, j, since, when, rate * jobs.speed[b, j], jobs, pools, fleet)
+            done = book_run(b, j, since, when, pace_of(b, j, jobs, pools), jobs, pools, fleet)
             ledger.counts[b, C.work] += done
-            book_waiting(b, j, t0, when, jobs.ready[b, j], jobs, fleet, geo, ledger)
+            book_waiting(b, j, t0, when, jobs.ready[b, j], jobs, pools, fleet, geo, ledger)
             _complete(b, j, jobs, sources, pools, ledger)
             if pools.waiting[b, p] > 0:
-                n = start_what_fits(b, p, when, t1, n, rate, jobs, pools)
+                n = start_what_fits(b, p, when, t1, n, jobs, pools, fleet)
         pack(b, jobs, pools)
-        _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger)
+        _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger)
 
 
 @inlined()
-def _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger):
+def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
     """Progress of what still runs, waiting of what does not, and the devices' outlook per pool."""
     status, pool, work, unsaved = jobs.status[b], jobs.pool[b], jobs.work[b], jobs.unsaved[b]
     speed, ready, interval, held = jobs.speed[b], jobs.ready[b], jobs.checkpoint[b], jobs.held[b]
-    queued, running, throttle, region = pools.queued[b], pools.running[b], plants.throttle[b], fleet.region
+    queued, running, pace, region = pools.queued[b], pools.running[b], pools.pace[b], fleet.region
     for p in range(region.shape[0]):
         queued[p] = 0.0
         running[p] = 0.0
@@ -317,9 +338,9 @@ def _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger):
         started = t1
         if status[j] == RUNNING:
             p = pool[j]
-            rate = speed[j] * throttle[region[p]]
+            rate = speed[j] * pace[p, jobs.kind[b, j]]
             started = ready[j]
-            since = max(t0, started)
+            since = min(max(t0, started), t1)
             done = min((t1 - since) * rate, work[j])
             work[j] -= done
             unsaved[j] += done
@@ -330,7 +351,7 @@ def _close_step(b, t0, t1, jobs, pools, plants, fleet, geo, ledger):
         elif status[j] != PENDING:
             p = pool[j]
             queued[p] += held[j] * work[j] / speed[j]
-        book_waiting(b, j, t0, t1, started, jobs, fleet, geo, ledger)
+        book_waiting(b, j, t0, t1, started, jobs, pools, fleet, geo, ledger)
     ledger.counts[b, C.work] += work_done
     for p in range(region.shape[0]):
         ledger.flows[b, region[p], F.busy] += pools.busy_h[b, p]

@@ -20,6 +20,7 @@ FREE, PENDING, TRANSIT, QUEUED, RUNNING = 0, 1, 2, 3, 4  # Jobs.status
 N_COOLING = 3  # set-points of the cooling plant per region: cold side, flow, rejection
 N_HEADS = 5  # heads per region: those, the power cap of its devices, its battery
 CAP, BATTERY = 3, 4
+N_CLASSES = 4  # job classes, core.params.CLASSES
 SENSORS = (
     "inlet",
     "hottest",
@@ -122,6 +123,10 @@ class Pools(NamedTuple):
     busy_h: Array  # float64 [B, P] device-hours run in the last step
     load_h: Array  # float64 [B, P] power-weighted device-hours run in the last step (utilisation times hours)
     kw: Array  # float64 [B, P] mean node power of the last step
+    freq: Array  # float64 [B, P] clock frequency over nominal: the lower of power cap and throttling
+    drawn: Array  # float64 [B, P] peak power at that frequency over peak power (E51)
+    pace: Array  # float64 [B, P, N_CLASSES] speed at that frequency over full speed (E52)
+    up: Array  # float64 [B, P] scratch of one step: devices awake by now
 
 
 class Plants(NamedTuple):
@@ -142,7 +147,7 @@ class Plants(NamedTuple):
     compressor: Array  # int8 [B, R] compressors running
     limit_gap: Array  # float64 [B, R] K between the limit and the hottest inlet or coolant (negative: above)
     throttle: Array  # float64 [B, R] frequency factor of the next step for heat, 0 tripped
-    pace: Array  # float64 [B, R] speed factor at which `Jobs.finish` was worked out
+    heeded: Array  # float64 [B, R] `throttle` to which the pools' clocks were last set
     air_need: Array  # float64 [B, R] server air flow over rated supply flow (aisle pressure in a real hall)
     it_kw: Array  # float64 [B, R] mean of the last step
     cool_kw: Array  # float64 [B, R] mean of the last step
@@ -157,13 +162,16 @@ class Plants(NamedTuple):
     past: Array  # float64 [B, R, len(SENSORS)] degC true values at the last reading
     fault_h: Array  # float64 [B, R, len(FAULTS)] h until each fault is repaired, 0 healthy
     outage_h: Array  # float64 [B, R] h of utility loss left
-    down_h: Array  # float64 [B, R] h until nodes may run again after a trip or a loss of power, 0 up
+    down_h: (
+        Array  # float64 [B, R] h of restart left once power and inlet are back, 0 up; jobs may not go there
+    )
+    still_h: Array  # float64 [B, R] h of the last step in which nodes drew nothing
     lock_s: Array  # float64 [B, R] s until compressors may restart after a loss of power
     ups_kwh: Array  # float64 [B, R] energy in the UPS strings
-    generator: Array  # int8 [B, R] 1: the generator starts (or runs) in this outage
-    freq: (
-        Array  # float64 [B, R] clock frequency of devices over nominal: the lower of power cap and throttling
+    generator: (
+        Array  # int8 [B, R] in this outage the generator 0 does not start, 1 is starting, 2 carries the load
     )
+    freq: Array  # float64 [B, R] clock frequency of its pools over nominal, mean by nameplate power
     battery_kwh: Array  # float64 [B, R] energy in the battery
     battery_kw: Array  # float64 [B, R] mean of the last step at its terminals, + charging
     pv_kw: Array  # float64 [B, R] mean photovoltaic power of the last step
@@ -228,7 +236,7 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
                   "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1), "both_sum": (*r, OUTLOOK_H + 1)},
         Sources: {"*": (*b, n_sources), "leased": (*b, n_sources, n_regions)},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
-        Pools: {"*": (*b, n_pools)},
+        Pools: {"*": (*b, n_pools), "pace": (*b, n_pools, N_CLASSES)},
         Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS), "seen": (*r, len(SENSORS)),
                  "past": (*r, len(SENSORS)),
                  "fault_h": (*r, len(FAULTS))},

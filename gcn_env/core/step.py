@@ -29,7 +29,7 @@ from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import LEASES
 from gcn_env.core.placement import devices_needed, dispatch, legal_pool
-from gcn_env.core.power import node_power
+from gcn_env.core.power import full_clocks, node_power
 from gcn_env.core.sensors import sense
 from gcn_env.core.signals import look_out
 from gcn_env.core.state import BATTERY, CAP
@@ -129,7 +129,7 @@ def _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, g
         jobs.data_at[b, j] = fleet.region[best]
         jobs.held[b, j] = devices_needed(jobs.kind[b, j], gang, speed)
         jobs.speed[b, j] = 1.0 if work.mode[s] == LEASES else speed
-        start(b, j, now, jobs.speed[b, j], jobs, pools)
+        start(b, j, now, jobs, pools, fleet)
     return gang
 
 
@@ -207,6 +207,8 @@ def reset_one(b, seed, split, years, timing, state, world):
         pools.first[b, p], pools.last[b, p] = -1, -1
         pools.queued[b, p], pools.running[b, p] = 0.0, 0.0
         pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
+        pools.up[b, p] = fleet.devices[p]
+    full_clocks(b, pools, plants)
     for r in range(geo.design_kw.shape[0]):
         plants.outage_h[b, r], plants.down_h[b, r], plants.lock_s[b, r] = 0.0, 0.0, 0.0
         plants.fault_h[b, r] = 0.0
@@ -214,10 +216,9 @@ def reset_one(b, seed, split, years, timing, state, world):
         plants.battery_kwh[b, r], plants.battery_kw[b, r] = 0.5 * site.battery_kwh[r], 0.0
         plants.pv_kw[b, r], plants.wind_kw[b, r], plants.breaker[b, r] = 0.0, 0.0, 0.0
         plants.curtail_in_h[b, r], plants.curtail_h[b, r], plants.curtail_kw[b, r] = 0.0, 0.0, 0.0
-        plants.freq[b, r], plants.highest_kw[b, r] = 1.0, 0.0
+        plants.highest_kw[b, r] = 0.0
         plants.command[b, r, CAP], plants.command[b, r, BATTERY] = 1.0, 0.0
-        plants.actual[b, r, CAP], plants.actual[b, r, BATTERY] = 1.0, 0.0
-        plants.pace[b, r] = 0.0  # work out every finish in the first step
+        plants.actual[b, r, BATTERY], plants.still_h[b, r] = 0.0, 0.0
         plants.month[b, r] = month
         plants.peak_kw[b, r] = money.base_peak_kw[r]
     reset_sources(b, split, clock, sources, jobs, work)

@@ -11,6 +11,7 @@ from gcn_env.core.execution import execute, kill
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import BATCH, INFERENCE
 from gcn_env.core.placement import devices_needed
+from gcn_env.core.power import speed_at
 from gcn_env.core.state import FREE, PENDING, QUEUED, RUNNING, TRANSIT, allocate
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from tests.worlds import world
@@ -29,12 +30,13 @@ class Yard:
     def __init__(self, devices, n_jobs, n_envs=1):
         p = world().params
         self.geo = p.geo
-        self.fleet = p.fleet._replace(devices=np.full(3, devices, np.int64), load=p.fleet.load)
+        self.fleet = p.fleet._replace(devices=np.full(3, devices, np.int64), wake_h=np.zeros(3))
         self.s = s = allocate(n_envs, n_jobs, 2, 3, 2, 4)
         s.pools.healthy[:] = devices
         s.pools.first[:] = -1
         s.pools.last[:] = -1
-        s.plants.throttle[:] = 1.0
+        for whole in (s.plants.throttle, s.plants.command, s.pools.pace, s.pools.freq, s.pools.drawn):
+            whole[:] = 1.0
         s.jobs.pool[:] = -1
         s.jobs.slo[:] = math.inf
 
@@ -208,18 +210,19 @@ def test_throttling_slows_work_and_a_trip_evicts():
     yard.send([0.0], [1.0], [4], checkpoint=0.3)
     yard.s.plants.throttle[:] = 0.5
     yard.run(0.5)
-    assert yard.s.jobs.work[0, 0] == pytest.approx(0.75)
+    left = 1.0 - 0.5 * speed_at(0.5, yard.fleet.bound[BATCH])
+    assert yard.s.jobs.work[0, 0] == pytest.approx(left)
     yard.s.plants.throttle[:] = 1.0
     yard.run(0.25)
-    assert yard.s.jobs.work[0, 0] == pytest.approx(0.5)
-    assert yard.s.jobs.unsaved[0, 0] == pytest.approx(0.2)
+    assert yard.s.jobs.work[0, 0] == pytest.approx(left - 0.25)
+    assert yard.s.jobs.unsaved[0, 0] == pytest.approx(1.0 - left + 0.25 - 0.3)
     yard.s.plants.throttle[:] = 0.0
     ledger = yard.run(0.25)
     assert yard.s.jobs.status[0, 0] == PENDING
     assert yard.s.jobs.work[0, 0] == pytest.approx(0.7)
     assert ledger.counts[0, C.killed] == 1
-    assert ledger.counts[0, C.lost_work] == pytest.approx(0.8)
-    assert ledger.terms[0, T.restart] == pytest.approx(0.8 * yard.fleet.device_usd[0])
+    assert ledger.counts[0, C.lost_work] == pytest.approx(4 * (0.95 - left))
+    assert ledger.terms[0, T.restart] == pytest.approx(4 * (0.95 - left) * yard.fleet.device_usd[0])
     assert ledger.counts[0, C.wait] == pytest.approx(0.25), "evicted when the step begins"
 
 

@@ -262,10 +262,12 @@ class Recount:
         self.s, self.p, self.b = sim.state, sim.world.params, b
         jobs, self.t0 = self.s.jobs, self.s.clock.now_h[b]
         self.before = {jobs.order[b, j]: self.row(j) for j in places(jobs, b)}
-        rate = self.s.plants.throttle[b]
+        pace = self.s.pools.pace[b]
         for row in self.before.values():
             if row["status"] == RUNNING:
-                row["end"] = self.t0 + row["work"] / (row["speed"] * rate[self.region(row)])
+                row["end"] = max(self.t0, row["ready"]) + row["work"] / (
+                    row["speed"] * pace[row["pool"], row["kind"]]
+                )
 
     def row(self, j):
         return {name: array[self.b, j] for name, array in self.s.jobs._asdict().items() if is_job(name)}
