@@ -69,7 +69,13 @@ RECORD = Table(
     ),
 )
 R = RECORD.ix
-COOLING = [R.air_fans, R.compressors, R.pumps, R.rejection, R.humidifiers]  # columns that sum to cooling energy
+COOLING = [
+    R.air_fans,
+    R.compressors,
+    R.pumps,
+    R.rejection,
+    R.humidifiers,
+]  # columns that sum to cooling energy
 FACILITY = [R.it, *COOLING, R.losses, R.misc]  # columns that sum to facility energy
 
 GIVEN, FIXED, RULE, RESET, SEARCH = 0, 1, 2, 3, 4  # Controller.mode

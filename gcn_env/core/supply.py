@@ -38,10 +38,8 @@ STORE = 0.922  # charging and discharging each: 85 % AC to AC (NREL ATB)
 LEAST, MOST = 0.1, 0.95  # state of charge
 FADE = 4e-5  # 1/h self-discharge, 3 % a month [E]
 BREAKER_S, BREAKER_HOLD = 900.0, 1.04**2  # E47 [E]: 104 % is held for ever
-HEAT_LIMIT_C, HEAT_DESIGN_C = (
-    15.0,
-    -10.0,
-)  # outdoor temperature where heating ends, and of the full demand [E]
+# outdoor temperature [degC] where heating ends, and of the full demand [E]
+HEAT_LIMIT_C, HEAT_DESIGN_C = 15.0, -10.0
 HOT_WATER = 0.15  # share of the full demand that remains in summer [E]
 
 
@@ -131,7 +129,7 @@ def sun_and_wind(r, year, hour, dry_c, stopped, bank, site):
 
 
 @inlined()
-def _call(b, r, dt, kw, lost, state, plants, geo, site):
+def _call(b, r, dt, kw, fed, state, plants, geo, site):
     """The grid operator may announce a curtailment below what the site draws now (E57).
 
     Three numbers are drawn at every step, so that when calls come depends on no policy.
@@ -141,7 +139,7 @@ def _call(b, r, dt, kw, lost, state, plants, geo, site):
         rng.uniform(state, b, rng.SITES),
         rng.uniform(state, b, rng.SITES),
     )
-    if lost or plants.curtail_h[b, r] > 0.0 or u >= site.curtail[r] * dt:
+    if not fed or plants.curtail_h[b, r] > 0.0 or u >= site.curtail[r] * dt:
         return
     plants.curtail_in_h[b, r] = site.curtail_notice_h[r]
     plants.curtail_h[b, r] = site.curtail_h[r] * (0.5 + v)
@@ -170,6 +168,20 @@ def load_kwh(f):
     return f[F.it] + cooling + f[F.ups_loss] + f[F.pdu_loss] + f[F.misc]
 
 
+@inlined()
+def _use_battery(b, r, usable, hours, dt, plants, site, f, terms):
+    """Move the battery of a region and book it; returns the energy [kWh] it adds to what the site draws."""
+    held, kwh, kw = plants.battery_kwh[b, r], site.battery_kwh[r], site.battery_kw[r] * (hours / dt)
+    into, out, after = store(plants.command[b, r, BATTERY], held, kwh, kw, usable, dt)
+    plants.battery_kwh[b, r], plants.battery_kw[b, r] = after, (into - out) / dt
+    plants.actual[b, r, BATTERY] = plants.battery_kw[b, r] / site.battery_kw[r]
+    f[F.storage_in] += into
+    f[F.storage_out] += out
+    f[F.storage_loss] += held - after + into - out
+    terms[b, T.wear] += (into + out) * site.battery_usd[r]
+    return into - out
+
+
 @kernel()
 def supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger):
     """Phase: close the AC bus of every region, move its battery, breaker and curtailment.
@@ -192,36 +204,26 @@ def supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger):
         year, middle = clock.year[b], clock.now_h[b] + 0.5 * dt
         for r in range(flows.shape[1]):
             f = flows[b, r]
-            lost = plants.outage_h[b, r] > 0.0
+            hours = max(0.0, dt - plants.outage_h[b, r])  # with grid; an outage begins where a step begins
             need = load_kwh(f) + f[F.storage_in] - f[F.storage_out] - f[F.generator]
             pv, wind = 0.0, 0.0
-            if not lost and (site.pv_kw[r] > 0.0 or site.wind_kw[r] > 0.0):
+            if hours > 0.0 and (site.pv_kw[r] > 0.0 or site.wind_kw[r] > 0.0):
                 stopped = plants.wind_kw[b, r] == 0.0
                 pv, wind = sun_and_wind(r, year, middle, now[b, r, DRY], stopped, bank, site)
+                pv, wind = pv * hours / dt, wind * hours / dt
             plants.pv_kw[b, r], plants.wind_kw[b, r] = pv, wind
             green = (pv + wind) * dt
             if site.battery_kwh[r] > 0.0:
-                held = plants.battery_kwh[b, r]
-                command = 0.0 if lost else plants.command[b, r, BATTERY]
-                into, out, after = store(
-                    command, held, site.battery_kwh[r], site.battery_kw[r], need - green, dt
-                )
-                plants.battery_kwh[b, r], plants.battery_kw[b, r] = after, (into - out) / dt
-                plants.actual[b, r, BATTERY] = plants.battery_kw[b, r] / site.battery_kw[r]
-                need += into - out
-                f[F.storage_in] += into
-                f[F.storage_out] += out
-                f[F.storage_loss] += held - after + into - out
-                terms[b, T.wear] += (into + out) * site.battery_usd[r]
+                need += _use_battery(b, r, need - green, hours, dt, plants, site, f, terms)
             used = min(green, max(0.0, need))
             if green > 0.0:
                 f[F.pv] = pv * dt * (used / green)
                 f[F.wind] = wind * dt * (used / green)
                 f[F.spilled] = green - used
-            f[F.grid] = 0.0 if lost else max(0.0, need - used)
+            f[F.grid] = max(0.0, need - used) if hours > 0.0 else 0.0
             kw = f[F.grid] / dt
             plants.grid_kw[b, r] = kw
             plants.breaker[b, r] = breaker_heat(plants.breaker[b, r], kw / site.feeder_kw[r], dt)
             if site.curtail[r] > 0.0:
                 terms[b, T.curtailment] += _curtail(b, r, dt, kw, plants) * site.curtail_usd[r]
-                _call(b, r, dt, kw, lost, clock.rng, plants, geo, site)
+                _call(b, r, dt, kw, hours > 0.0, clock.rng, plants, geo, site)
