@@ -79,6 +79,7 @@ FLOWS = Table(
             "lost in storage: what went in less what came out and stayed",
         ),
         Row("fuel", "L", 0, BIG, "fuel burnt"),
+        Row("above_limit", "kWh", 0, BIG, "grid energy above the limit of a curtailment"),
         Row("heat_removed", "kWh", -BIG, BIG, "heat taken from halls by coils, outside air and coolant"),
         Row("heat_reused", "kWh", 0, BIG, "heat sold"),
         Row(

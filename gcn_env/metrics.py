@@ -1,6 +1,9 @@
 """Key figures of an episode, computed from what the ledger booked and from nothing else.
 
-Ratios are ratios of episode sums, never means of ratios. A ratio without a denominator (no work, no lease) is
+Ratios are ratios of episode sums, never means of ratios; none is ever part of a reward. The ratios of ISO/IEC 30134
+stand on E_DC, all energy that came in and did not stay in store (grid, generator, sun and wind that were used, and what
+storage gave less what it took), on E_IT, which counts server fans and leakage, and on an episode where the standards
+ask for a year. A ratio without a denominator (no work, no lease) is
 its neutral value, named in its row, so that a report never averages over NaN.
 """
 
@@ -37,11 +40,30 @@ KPIS = Table(
             BIG,
             "air-handler fans, compressors, pumps, heat rejection and humidifiers",
         ),
-        Row("pue", "1", 0, 100, "grid energy over IT energy of the episode (ISO/IEC 30134-2); 1: none"),
-        Row("tue", "1", 0, 100, "grid energy over IT energy without server fans and extra leakage; 1: none"),
-        Row("wue_l_per_kwh", "L/kWh", 0, 1e4, "site water per IT energy (ISO/IEC 30134-9)"),
-        Row("cue_kg_per_kwh", "kgCO2e/kWh", 0, 1e4, "life-cycle emissions per IT energy (ISO/IEC 30134-8)"),
-        Row("carbon_t", "tCO2e", 0, BIG, "life-cycle emissions of grid energy"),
+        Row(
+            "site_mwh", "MWh", 0, BIG, "E_DC: energy that came in from all sources and did not stay in store"
+        ),
+        Row("pue", "1", 0, 100, "E_DC over E_IT (ISO/IEC 30134-2); 1: no IT energy"),
+        Row("tue", "1", 0, 100, "E_DC over E_IT without server fans and extra leakage; 1: no IT energy"),
+        Row("wue_l_per_kwh", "L/kWh", 0, 1e4, "make-up water of the site over E_IT (ISO/IEC 30134-9)"),
+        Row(
+            "cue_kg_per_kwh",
+            "kgCO2e/kWh",
+            0,
+            1e4,
+            "emissions of grid energy and fuel over E_IT (ISO/IEC 30134-8)",
+        ),
+        Row("erf", "1", 0, 1, "heat sold over E_DC (ISO/IEC 30134-6)"),
+        Row("ref", "1", 0, 1, "energy of the site's own sun and wind over E_DC (ISO/IEC 30134-3)"),
+        Row("cer", "1", -BIG, BIG, "heat removed over energy of cooling (ISO/IEC 30134-7); 0: no cooling"),
+        Row("renewable_mwh", "MWh", 0, BIG, "energy of the site's own sun and wind that was used or stored"),
+        Row("spilled_share", "1", 0, 1, "share of sun and wind that nothing could use; 0: no sun or wind"),
+        Row("stored_mwh", "MWh", 0, BIG, "energy out of batteries and UPS strings"),
+        Row("generator_mwh", "MWh", 0, BIG, "energy of generators"),
+        Row("fuel_l", "L", 0, BIG, "fuel burnt"),
+        Row("above_limit_mwh", "MWh", 0, BIG, "grid energy above the limits of curtailments"),
+        Row("heat_sold_mwh", "MWh", 0, BIG, "heat sold"),
+        Row("carbon_t", "tCO2e", 0, BIG, "emissions of grid energy (life-cycle) and of fuel"),
         Row("water_m3", "m3", 0, BIG, "make-up water"),
         Row("arrived", "jobs", 0, BIG, "jobs that arrived"),
         Row("completed", "jobs", 0, BIG, "jobs that finished"),
@@ -60,6 +82,8 @@ KPIS = Table(
         Row("lost_device_h", "device h", 0, BIG, "reference device-hours of work lost to kills"),
         Row("idle_share", "1", 0, 1, "share of IT energy used by devices that ran nothing; 0: no IT energy"),
         Row("compressor_starts", "1", 0, BIG, "compressor starts"),
+        Row("trips", "1", 0, BIG, "regions whose nodes stopped for heat, breaker or loss of power"),
+        Row("faults", "1", 0, BIG, "faults of cooling plants that began"),
         Row("moved_tb", "TB", 0, BIG, "data moved between regions"),
     ),
 )
@@ -72,7 +96,8 @@ HEADLINE = (
 )  # fmt: skip
 
 # KPIs for which more is better; every other one is a cost, a burden or neutral.
-MORE_IS_BETTER = frozenset({"completed"})
+MORE_IS_BETTER = frozenset({"completed", "erf", "ref", "cer", "renewable_mwh", "heat_sold_mwh"})
+COOLING = ("air_fans", "compressors", "pumps", "rejection", "humidifiers")  # rows of FLOWS
 
 
 def kpis(terms: npt.ArrayLike, flows: npt.ArrayLike, counts: npt.ArrayLike) -> Array:
@@ -90,6 +115,16 @@ def kpis(terms: npt.ArrayLike, flows: npt.ArrayLike, counts: npt.ArrayLike) -> A
     f = _columns(FLOWS, np.asarray(flows, np.float64).sum(axis=-2))
     c = _columns(COUNTS, np.asarray(counts, np.float64))
     total = t.sum(axis=-1)
+    site = (
+        f["grid"]
+        + f["generator"]
+        + f["pv"]
+        + f["wind"]
+        + f["storage_out"]
+        - f["storage_in"]
+        + f["storage_loss"]
+    )
+    green, cooling = f["pv"] + f["wind"], sum((f[k] for k in COOLING), np.zeros(total.shape))
     compute = f["it"] - f["server_fans"] - f["leakage"]
     values: dict[str, Any] = {
         "total_usd": total,
@@ -97,12 +132,22 @@ def kpis(terms: npt.ArrayLike, flows: npt.ArrayLike, counts: npt.ArrayLike) -> A
         "usd_per_device_hour": _ratio(total, c["work"] - c["lost_work"], 0.0),
         "energy_mwh": f["grid"] / 1e3,
         "it_mwh": f["it"] / 1e3,
-        "cooling_mwh": sum(f[k] for k in ("air_fans", "compressors", "pumps", "rejection", "humidifiers"))
-        / 1e3,
-        "pue": _ratio(f["grid"], f["it"], 1.0),
-        "tue": _ratio(f["grid"], compute, 1.0),
+        "cooling_mwh": cooling / 1e3,
+        "site_mwh": site / 1e3,
+        "pue": _ratio(site, f["it"], 1.0),
+        "tue": _ratio(site, compute, 1.0),
         "wue_l_per_kwh": _ratio(f["water"], f["it"], 0.0),
         "cue_kg_per_kwh": _ratio(f["carbon"], f["it"], 0.0),
+        "erf": _ratio(f["heat_reused"], site, 0.0),
+        "ref": _ratio(green, site, 0.0),
+        "cer": _ratio(f["heat_removed"], cooling, 0.0),
+        "renewable_mwh": green / 1e3,
+        "spilled_share": _ratio(f["spilled"], green + f["spilled"], 0.0),
+        "stored_mwh": f["storage_out"] / 1e3,
+        "generator_mwh": f["generator"] / 1e3,
+        "fuel_l": f["fuel"],
+        "above_limit_mwh": f["above_limit"] / 1e3,
+        "heat_sold_mwh": f["heat_reused"] / 1e3,
         "carbon_t": f["carbon"] / 1e3,
         "water_m3": f["water"] / 1e3,
         "late_share": _ratio(c["late"], c["completed"], 0.0),

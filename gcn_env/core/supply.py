@@ -197,7 +197,7 @@ def supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger):
         bank: cloud cover and wind.
         site: what stands beside the grid.
         ledger: `flows` must hold the loads, and what UPS and generator did; adds `grid`, `pv`, `wind`, `spilled`,
-            `storage_in`, `storage_out`, `storage_loss` and the terms `wear` and `curtailment`.
+            `storage_in`, `storage_out`, `storage_loss`, `above_limit` and the terms `wear` and `curtailment`.
     """
     flows, terms, now = ledger.flows, ledger.terms, signals.now
     for b in range(lo, hi):
@@ -225,5 +225,6 @@ def supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger):
             plants.grid_kw[b, r] = kw
             plants.breaker[b, r] = breaker_heat(plants.breaker[b, r], kw / site.feeder_kw[r], dt)
             if site.curtail[r] > 0.0:
-                terms[b, T.curtailment] += _curtail(b, r, dt, kw, plants) * site.curtail_usd[r]
+                f[F.above_limit] = _curtail(b, r, dt, kw, plants)
+                terms[b, T.curtailment] += f[F.above_limit] * site.curtail_usd[r]
                 _call(b, r, dt, kw, hours > 0.0, clock.rng, plants, geo, site)

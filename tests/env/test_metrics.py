@@ -44,6 +44,38 @@ def test_by_hand():
     assert {k: got[k] for k in want} == pytest.approx(want)
 
 
+def named(**flows):
+    return dict(zip(KPIS.names, kpis(*ledger(flows=flows, regions=1)), strict=True))
+
+
+def test_ratios_of_iso_30134_by_hand():
+    """A site of 800 kWh of IT and 200 kWh of cooling, fed by everything there is."""
+    load = {"it": 800, "air_fans": 60, "compressors": 100, "pumps": 20, "rejection": 15, "humidifiers": 5}
+    feed = {"grid": 500, "generator": 150, "pv": 260, "wind": 100, "storage_out": 40, "storage_in": 50}
+    rest = {
+        "storage_loss": 10,
+        "spilled": 90,
+        "heat_reused": 101,
+        "heat_removed": 850,
+        "water": 1600,
+        "carbon": 240,
+    }
+    got = named(**load, **feed, **rest, server_fans=80, leakage=-20, above_limit=30, fuel=45)
+    want = {
+        "site_mwh": 1.01, "pue": 1010 / 800, "tue": 1010 / 740, "wue_l_per_kwh": 2.0, "cue_kg_per_kwh": 0.3,
+        "erf": 0.1, "ref": 360 / 1010, "cer": 850 / 200, "renewable_mwh": 0.36, "spilled_share": 0.2,
+        "stored_mwh": 0.04, "generator_mwh": 0.15, "fuel_l": 45, "above_limit_mwh": 0.03, "heat_sold_mwh": 0.101,
+    }  # fmt: skip
+    assert {k: got[k] for k in want} == pytest.approx(want)
+
+
+def test_what_stays_in_store_is_not_consumed():
+    """100 kWh bought for a load of 80; of 20 into the battery 15 stay and 5 are lost: E_DC is 85."""
+    assert named(it=80, grid=100, storage_in=20, storage_loss=5)["pue"] == pytest.approx(85 / 80)
+    # and later 12 come out of the 15, 3 are lost
+    assert named(it=80, grid=68, storage_out=12, storage_loss=3)["pue"] == pytest.approx(83 / 80)
+
+
 def test_nothing_happened_is_finite_and_neutral():
     out = dict(zip(KPIS.names, kpis(*ledger()), strict=True))
     assert np.isfinite(list(out.values())).all()
