@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gcn_env.core.air import saturation_ratio_at
+from gcn_env.core.compressor import LONG_S
+from gcn_env.core.integrate import cooling, rule_commands
 from gcn_env.core.jit import kernel
 from gcn_env.core.plant import (
-    E_AIR_FANS,
-    E_COMPRESSORS,
     E_EXCURSION,
     E_HEAT,
     E_IT,
+    E_MISC,
     E_PDU,
-    E_PUMPS,
-    E_REJECTION,
     E_UPS,
     E_WATER,
     HEALTHY,
@@ -30,6 +30,7 @@ from gcn_env.core.plant import (
 )
 from gcn_env.core.plant_table import PLANT, PlantParams
 from gcn_env.core.state import N_COOLING
+from gcn_env.core.thermal import EXCHANGE, STILL_FLOW
 
 Array = npt.NDArray[np.float64]
 P = PLANT.ix
@@ -59,11 +60,37 @@ class Prices(NamedTuple):
     """
 
     energy: float = 1.0  # per kWh
-    it: float = 1.0  # share of IT energy and electrical losses that counts; 0: cooling alone, as published agents had it
+    it: float = 1.0  # share of IT energy and losses that counts; 0: cooling alone, as published agents had it
     water: float = 0.0  # per L
     start: float = 0.0  # per compressor start and kW of design
     excursion: float = 50.0  # per K h
     travel: float = 0.0  # per set-point moved across its range and kW of design
+
+
+class Readings(NamedTuple):
+    """What is known of the plants of a batch, and the weather expected: [B, R] unless said otherwise, float64."""
+
+    inlet: Array  # degC
+    supply: Array  # degC
+    return_air: Array  # degC
+    loop: Array  # degC chilled water or coolant
+    fan: Array  # server fan speed, share
+    running: Array  # compressors
+    actual: Array  # [B, R, 3] where the actuators are
+    command: Array  # [B, R, 3] where they are to go
+    weather: Array  # [B, R, H, 4] of the next H steps; the last column is not read
+    node: Array  # [B, R, H] node power, nameplate = 1
+    awake: Array  # [B, R, H] share of nameplate awake
+
+
+class Tariff(NamedTuple):
+    """`Prices` of each plant of a batch."""
+
+    energy: Array  # [B, R] per kWh
+    water: Array  # [R] per L
+    start: Array  # [R] per compressor start and kW of design
+    travel: Array  # [R] per set-point moved across its range and kW of design
+    excursion: float  # per K h, in kWh
 
 
 def careful(p: Array, reserve_k: float) -> Array:
@@ -79,15 +106,6 @@ def head_levels(params: PlantParams, region: int, n_levels: int) -> Array:
     low, high = params.head_low[0, region, :N_COOLING, None], params.head_high[0, region, :N_COOLING, None]
     share = np.linspace(0.0, 1.0, n_levels) ** params.head_curve[0, region, :N_COOLING, None]
     return np.ascontiguousarray(low + (high - low) * share)
-
-
-@kernel()
-def facility(p, e, dt_s):
-    """Facility energy [kJ/kW] of a step from `advance`'s energies."""
-    return (
-        e[E_IT] + e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION] + e[E_UPS] + e[E_PDU]
-        + p[P.misc_pu] * dt_s
-    )  # fmt: skip
 
 
 @kernel()
@@ -111,10 +129,10 @@ def trial(p, course, first, last, command, state, pace, prices):
         state, e, starts, _, _, _ = advance(
             p, weather, node, awake, command, HEALTHY, state, pace.dt_s, pace.n_plant, pace.n_zone
         )
-        cool += e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION]
+        spent, beside = cooling(e), e[E_IT] + e[E_UPS] + e[E_PDU]
+        cool += spent
         removed += e[E_HEAT]
-        spent = facility(p, e, pace.dt_s) - (1.0 - prices.it) * (e[E_IT] + e[E_UPS] + e[E_PDU])
-        cost += prices.energy * spent / 3600.0 + prices.water * e[E_WATER]
+        cost += prices.energy * (spent + e[E_MISC] + prices.it * beside) / 3600.0 + prices.water * e[E_WATER]
         cost += prices.excursion * e[E_EXCURSION] / 3600.0 + prices.start * starts
     kept = stored(p, start, state) * min(cool / max(removed, 1e-6), 1.0)
     return cost + prices.energy * kept / 3600.0
@@ -228,3 +246,55 @@ def best_point(p, levels, course, first, last, before, rule, state, pace, prices
         if best == was:
             break
     return best, least
+
+
+@kernel()
+def supposed(p, inlet, supply, air, loop, fan, running, node, awake, actual, wet):
+    """State of a plant from what its operator reads.
+
+    What no sensor sees is taken at its balance: IT mass (E10), condenser water, structure; machines may be staged.
+    """
+    flow = max(awake * fan * p[P.server_flow], STILL_FLOW * (1.0 - p[P.liquid_share]))
+    mass = inlet + (1.0 - p[P.liquid_share]) * node / (EXCHANGE * flow)
+    condenser = max(wet + p[P.approach_k], p[P.basin_c])
+    return (
+        mass, air, inlet, supply, loop, fan, running, actual[0], actual[1], actual[2],
+        condenser, LONG_S, 0.5 * (inlet + air),
+    )  # fmt: skip
+
+
+@kernel()
+def plan_batch(plans, levels, low, high, readings, tariff, pace, out):
+    """Levels [B, R, 3] that a search from the readings would hold over the weather and load expected.
+
+    Args:
+        plans: [R, len(PLANT)] parameters as the plan is to see them (`careful`).
+        levels: [R, 3, L] what the heads may be set to.
+        low: [R, 3] lowest set-points.
+        high: [R, 3] highest set-points.
+        readings: what is known.
+        tariff: what it costs.
+        pace: steps and sub-steps of the trials.
+        out: int64, written.
+    """
+    horizon = readings.node.shape[2]
+    for b in range(out.shape[0]):
+        for r in range(out.shape[1]):
+            p, weather = plans[r], readings.weather[b, r]
+            for t in range(horizon):
+                weather[t, 3] = saturation_ratio_at(weather[t, 2], p[P.kpa])
+            course = Course(weather, readings.node[b, r], readings.awake[b, r])
+            now, node, awake = at(course, 0)
+            state = supposed(
+                p, readings.inlet[b, r], readings.supply[b, r], readings.return_air[b, r], readings.loop[b, r],
+                readings.fan[b, r], int(readings.running[b, r]), node, awake, readings.actual[b, r], now[1],
+            )  # fmt: skip
+            energy = tariff.energy[b, r]
+            prices = Prices(
+                energy, 1.0, tariff.water[r], tariff.start[r], tariff.excursion * energy, tariff.travel[r]
+            )
+            before = nearest_levels(levels[r], readings.command[b, r])
+            rule = nearest_levels(levels[r], rule_commands(p, low[r], high[r], now[0], now[1]))
+            best, _ = best_point(p, levels[r], course, 0, horizon, before, rule, state, pace, prices)
+            for h in range(3):
+                out[b, r, h] = best[h]

@@ -40,7 +40,7 @@ from gcn_env.core.plant import (
     margin,
 )
 from gcn_env.core.plant_table import PLANT, PlantParams
-from gcn_env.core.search import Course, Pace, Prices, at, best_point, careful, nearest_levels, valued
+from gcn_env.core.search import Course, Pace, Prices, at, best_point, careful, nearest_levels, trial, valued
 from gcn_env.core.state import N_COOLING
 from gcn_env.tables import Row, Table
 
@@ -219,10 +219,16 @@ def decide(p, plan, low, high, course, t, controller, pace, now, state):
         if t % controller.every != 0:
             return now
         levels, last = controller.levels, min(t + controller.ahead, len(course.node))
-        best, _ = best_point(
-            plan, levels, course, t, last, nearest_levels(levels, now), nearest_levels(levels, rule), state,
-            Pace(pace.dt_s, controller.n_plant, pace.n_zone), controller.prices,
-        )  # fmt: skip
+        before, rule_levels = nearest_levels(levels, now), nearest_levels(levels, rule)
+        rough = Pace(pace.dt_s, controller.n_plant, pace.n_zone)
+        best, least = best_point(
+            plan, levels, course, t, last, before, rule_levels, state, rough, controller.prices
+        )
+        # Long sub-steps hide some excursions (a unit that starts late): look closely before believing them.
+        if trial(plan, course, t, last, valued(levels, best), state, pace, controller.prices) > 1.01 * least:
+            best, _ = best_point(
+                plan, levels, course, t, last, before, rule_levels, state, pace, controller.prices
+            )
         return valued(levels, best)
     return rule
 
