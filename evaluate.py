@@ -87,7 +87,7 @@ def run(args: Args, command: str) -> int:
     from agents import policy
 
     world = load_world(args.scenario or scenario_of(args.policies), overrides(args.overrides), args.data)
-    specs = name_policies(args.policies, policy.rule_names())
+    specs = name_policies(args.policies, policy.standard_rules())
     policies = {name: [policy.load(s, world) for s in team] for name, team in specs.items()}
     out = args.out or report.free_folder(Path("reports") / world.name)
     report.prepare(out, overwrite=args.overwrite)

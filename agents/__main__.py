@@ -4,11 +4,13 @@ Verbs:
     describe [SCENARIO]   regions, pools and jobs of a scenario, in tables
     describe --tables     observation, action, ledger and key figures, in tables (gcn_env/README.md holds this)
     policies              names of all rules
+    tune-cooling          tune the weather resets of B2 on training years and write their table
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 from gcn_env.errors import UserError
@@ -24,6 +26,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     describe.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
     verbs.add_parser("policies", help="names of all rules")
+    tune = verbs.add_parser(
+        "tune-cooling",
+        help="tune the weather resets of B2 on training years and write their table",
+        description="Tunes the cooling rule B2 for every archetype in every climate, on training years only, and "
+        "writes the table with its provenance. The shipped table is agents/rules/b2.yaml.",
+    )
+    tune.add_argument(
+        "--scenario", default="default", help="gives training years, signals and levels (default)"
+    )
+    tune.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
+    tune.add_argument("--archetypes", default="", help="letters, e.g. bcd; all if not given")
+    tune.add_argument(
+        "--profiles", nargs="*", default=[], help="climates; `all` shipped ones, or the scenario's own"
+    )
+    tune.add_argument("--seed", type=int, default=0, help="of weeks and loads")
+    tune.add_argument("--weeks", type=int, default=16, help="training weeks each candidate runs through")
+    tune.add_argument("--out", default="b2.yaml", help="file to write (b2.yaml)")
     return parser
 
 
@@ -32,14 +51,19 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         if args.verb == "policies":
-            from agents.policy import rule_names
+            from agents.policy import standard_rules
             from agents.rules import cooling, placement
 
             for name, (_, _, doc) in placement.RULES.items():
                 print(f"{name:22s} {doc}")
             for name, (_, doc) in cooling.RULES.items():
                 print(f"+{name:21s} {doc}")
-            print(f"{len(rule_names())} pairs, written rule:PLACEMENT+COOLING")
+            pairs = len(placement.RULES) * len(cooling.RULES)
+            print(
+                f"{pairs} pairs, written rule:PLACEMENT+COOLING; `rules` stands for {len(standard_rules())} of them"
+            )
+        elif args.verb == "tune-cooling":
+            _tune(args, shlex.join(["python", "-m", "agents", *(sys.argv[1:] if argv is None else argv)]))
         elif args.tables:
             from gcn_env.describe import environment_page
 
@@ -53,6 +77,23 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _tune(args: argparse.Namespace, command: str) -> None:
+    from contextlib import ExitStack
+
+    from agents import console
+    from agents.rules import tuning
+    from gcn_env import load_world
+    from gcn_env.signals.climatology import sites
+
+    world = load_world(args.scenario, data_dir=args.data)
+    profiles = [*sites()] if args.profiles == ["all"] else args.profiles
+    with ExitStack() as stack:
+        bar = console.progress_bar(stack)
+        entries = tuning.tune(world, args.archetypes, profiles, args.seed, args.weeks, bar)
+    tuning.write(args.out, tuning.document(world, entries, command, args.seed, args.weeks))
+    print(f"{len(entries)} entries: {args.out}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ from gcn_env.scenario.compile import World
 
 Array = npt.NDArray[Any]
 KINDS = ("rule", "run")
+BEST_PLACEMENTS = (
+    "cost-greedy",
+    "cost-greedy-deferral",
+)  # the cheapest two with B1 in every shipped scenario
 
 
 class Policy(Protocol):
@@ -47,7 +51,7 @@ class RulePolicy:
         """Make the rule `name` + `cooling_name` for `world`; `seed` drives the random rule."""
         self.name, self.cooling_name, self.seed = name, cooling_name, seed
         self.spec = f"rule:{name}+{cooling_name}"
-        self._cooling = cooling.RULES[cooling_name][0](world)
+        self._cooling = cooling.RULES[cooling_name][0](world, name)
         self._pool_region = world.pool_region
 
     def predict(
@@ -71,6 +75,11 @@ class RulePolicy:
 def rule_names(cooling_names: tuple[str, ...] = ("b0", "b1")) -> list[str]:
     """Specs of every placement rule with every named cooling rule."""
     return [f"rule:{p}+{c}" for c in cooling_names for p in placement.RULES]
+
+
+def standard_rules() -> list[str]:
+    """The rules that a policy is compared with by default: every placement with B0 and B1, the best with B2 and MPC."""
+    return [*rule_names(), *(f"rule:{p}+{c}" for c in ("b2", "mpc") for p in BEST_PLACEMENTS)]
 
 
 def _rule(text: str, world: World) -> RulePolicy:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gcn_env.action import level_values
-from gcn_env.core.state import N_HEADS
+from gcn_env.core.state import N_COOLING, N_HEADS
 from gcn_env.observation import REGIONS
 from gcn_env.scenario.compile import World
 from gcn_env.scenario.plants import rules_for
 
 Array = npt.NDArray[Any]
+C = TypeVar("C", bound="Cooling")
 _POWER = (1.0, 0.0)  # power cap, battery
 _PADS_FROM_C, _PADS = 24.0, 0.75  # adiabatic pads of the dry cooler: on above [degC], effectiveness (E41)
 _R = {n: REGIONS.index(n) for n in REGIONS.names}
@@ -25,19 +26,40 @@ def nearest_level(values: Array, wanted: Array) -> Array:
     return np.asarray(np.abs(values[None, :] - wanted[:, None]).argmin(1))
 
 
+RULES: dict[str, tuple[type[Cooling], str]] = {}
+
+
+def rule(name: str, doc: str) -> Callable[[type[C]], type[C]]:
+    """Register a cooling rule."""
+
+    def add(kind: type[C]) -> type[C]:
+        RULES[name] = (kind, doc)
+        return kind
+
+    return add
+
+
 class Cooling:
     """A cooling rule for one world: `act(regions [B, R, F]) -> int64 [B, R, 5]`."""
 
-    def __init__(self, world: World) -> None:
-        """Look up the rules' set-points for the world's plants."""
+    def __init__(self, world: World, placement: str = "") -> None:
+        """Look up the rules' set-points for the world's plants; `placement` is the rule it is paired with."""
         self.levels = level_values(world)
         self.rules = [rules_for(a) for a in world.archetypes]
 
     def act(self, regions: Array) -> Array:
         """Levels of the regions' heads: the rule's set-points, no power cap, battery at rest."""
-        out = np.zeros((*regions.shape[:2], N_HEADS), np.int64)
+        out = np.empty((*regions.shape[:2], N_HEADS), np.int64)
+        out[..., :N_COOLING] = self.setpoints(regions)
+        for h, wanted in enumerate(_POWER, N_COOLING):
+            out[..., h] = np.abs(self.levels[:, h] - wanted).argmin(1)
+        return out
+
+    def setpoints(self, regions: Array) -> Array:
+        """Levels of the cooling heads, int64 [B, R, 3]."""
+        out = np.empty((*regions.shape[:2], N_COOLING), np.int64)
         for r in range(regions.shape[1]):
-            for h, wanted in enumerate([*self.wanted(r, regions[:, r]), *_POWER]):
+            for h, wanted in enumerate(self.wanted(r, regions[:, r])):
                 out[:, r, h] = nearest_level(self.levels[r, h], np.broadcast_to(wanted, regions.shape[:1]))
         return out
 
@@ -46,6 +68,7 @@ class Cooling:
         raise NotImplementedError
 
 
+@rule("b0", "fixed conservative set-points, full flow")
 class FixedConservative(Cooling):
     """B0: fixed cold set-points, full flow."""
 
@@ -55,6 +78,7 @@ class FixedConservative(Cooling):
         return [b0["cold"], b0["flow"], b0["reject"]]
 
 
+@rule("b1", "competent resets: warm supply air, flow follows the servers, coolant floats on the weather")
 class Competent(Cooling):
     """B1: supply air at a warm set-point, flow following the servers, coolant floating on the weather."""
 
@@ -67,12 +91,3 @@ class Competent(Cooling):
             ambient = np.where(dry > _PADS_FROM_C, dry - _PADS * (dry - wet), dry)
             cold = np.clip(ambient + b1["float_k"], b1["cold"], b1["cold_max"])
         return [cold, b1["flow"], b1["reject"]]
-
-
-RULES: dict[str, tuple[Callable[[World], Cooling], str]] = {
-    "b0": (FixedConservative, "fixed conservative set-points, full flow"),
-    "b1": (
-        Competent,
-        "competent resets: warm supply air, flow follows the servers, coolant floats on the weather",
-    ),
-}
