@@ -24,7 +24,7 @@ QUICK = Pace(3600.0, 4, 3)
 def course(hours=48, profile="DE-LU", start=2000, load=0.6):
     """Weather of a synthetic year and a daily load."""
     bank = synthetic_bank([profile], {"train": [0]}, 2026)
-    weather = bank.values[0, start : start + hours, 0, 2:].astype(np.float64)
+    weather = bank.values[0, start : start + hours, 0, 2:6].astype(np.float64)
     use = np.clip(load + 0.14 * np.sin(2 * np.pi * (np.arange(hours) - 9) / 24), 0, 1)
     return Course(np.ascontiguousarray(weather), 0.35 + 0.65 * use, np.ones(hours))
 
