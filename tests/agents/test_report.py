@@ -9,6 +9,7 @@ import pytest
 from agents import board, figures, report
 from agents.compare import compare, money, number
 from gcn_env.errors import UserError
+from gcn_env.ledger import TERMS
 from gcn_env.metrics import HEADLINE, KPIS
 from tests.agents.results_fixture import POLICIES, results
 from tests.house.tools import succeeds
@@ -226,3 +227,7 @@ def test_rules_are_reported_without_torch(root, tmp_path):
 def test_policies_of_the_fixture_are_ordered_as_planted():
     c = compare(results())
     assert [x.policy for x in c.lines] == sorted(POLICIES, key=POLICIES.get)
+
+
+def test_every_term_of_the_bill_has_a_colour():
+    assert len(set(figures.TERM_COLOURS)) == len(figures.TERM_COLOURS) == len(TERMS)
