@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gcn_env.core.jit import inlined
 from gcn_env.core.execution import shortfall
+from gcn_env.core.jit import inlined
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.placement import devices_needed, transfer_h
 from gcn_env.core.signals import outlook_ahead, outlook_mean
