@@ -225,3 +225,30 @@ def test_outlook_means_against_brute_force():
 def test_bank_fields_are_complete():
     assert set(Bank._fields) == {"values", "hours", "weekday", "sd", "persistence", "noise"}
     assert outside().values.shape[1] == 8784
+
+
+def test_ratchet():
+    """A new month is billed 80 % of the highest peak at least; what that adds is paid at its start."""
+    b = Billing(at_h=MARCH_H - 0.5)
+    b.p = b.p._replace(site=b.p.site._replace(ratchet=np.array([0.8, 0.8])))
+    base, usd = b.p.money.base_peak_kw, b.p.money.demand_usd
+    high = np.array([2.0 * base[0], 0.5 * base[1]])
+    b.step(high)
+    b.s.clock.now_h[0] = MARCH_H
+    assert b.step(0.5 * base)[T.demand] == pytest.approx(0.6 * base[0] * usd[0])
+    np.testing.assert_allclose(b.s.plants.peak_kw[0], [1.6 * base[0], base[1]])
+    assert b.step([1.7 * base[0], 0.0])[T.demand] == pytest.approx(0.1 * base[0] * usd[0])
+
+
+def test_fuel_and_heat_sold():
+    b = Billing()
+    led = b.s.ledger
+    led.flows[:], led.terms[:] = 0.0, 0.0
+    led.flows[0, 0, [F.fuel, F.heat_reused]] = (10.0, 200.0)
+    p = b.p
+    site = p.site._replace(heat_usd=np.array([0.03, 0.03]))
+    bill(0, 1, 0.25, b.s.clock, b.s.signals, b.s.plants, p.geo, p.bank, p.money, site, led)
+    assert led.flows[0, 0, F.carbon] == pytest.approx(26.8)
+    assert led.terms[0, T.carbon] == pytest.approx(26.8 * p.money.carbon_usd)
+    assert led.terms[0, T.fuel] == pytest.approx(10.0 * site.fuel_usd[0])
+    assert led.terms[0, T.heat] == pytest.approx(-6.0)
