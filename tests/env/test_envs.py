@@ -20,7 +20,7 @@ DATA = ROOT.parent / "shared" / "data" / "open"
 
 
 def worlds():
-    found = [("smoke", None), ("default", None)]
+    found = [("smoke", None), ("plants", None), ("default", None)]
     if DATA.is_dir():
         found.append(("real", DATA))
     return found
