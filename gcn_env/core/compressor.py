@@ -8,7 +8,7 @@ from gcn_env.core.plant_table import PLANT
 P = PLANT.ix
 IDLE_PU = 0.001  # load share below which the last machine stops: storage in the loop carries it
 START_PU = 0.02  # load share above which the first machine starts
-STAGE_BAND = 0.1  # hysteresis of staging around the least load
+STAGE_BAND = 0.05  # hysteresis of staging around the least load; minimum times hold the rest
 LONG_S = 86400.0  # the stage timer stops counting here
 
 
@@ -37,7 +37,7 @@ def wanted(running, load, unit, units, preferred, least):
     """Machines the local controller wants.
 
     As many as `preferred` that each carry at least `least` of their capacity (sharing load saves power, E21),
-    more where capacity asks for it; a band of 10 % keeps a load at the boundary from starting and stopping
+    more where capacity asks for it; a band of 5 % keeps a load at the boundary from starting and stopping
     them.
 
     Args:
