@@ -59,6 +59,7 @@ E_WATER, E_EXCURSION, E_THROTTLED = 18, 19, 20  # L/kW, K s, s
 N_ENERGY = 21
 NOTHING = (0.0,) * N_ENERGY
 CUT_OUT_C = 60.0  # inlet at which nodes cut their own power, so that a hall without cooling settles [E]
+CUT_OUT_COOLANT_C = 90.0  # coolant at which they do [E]
 THROTTLE_PER_K = 0.05  # section 1.8
 THROTTLE_FLOOR = 0.3
 LEAST_FLOW = 0.01  # of supply air without any air handler: convection [E]
@@ -229,7 +230,7 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
         a0 = moved(a0, command[0], lag_0, most_0)
         a1 = moved(a1, command[1], lag_1, most_1)
         a2 = moved(a2, command[2], lag_2, most_2)
-        node = asked if inlet < CUT_OUT_C else 0.0
+        node = asked if inlet < CUT_OUT_C and loop < CUT_OUT_COOLANT_C else 0.0
         # The aisle's pressure loop follows the servers in seconds: it sees where their fans are going, too.
         target = fan_target(base, p[P.fan_slope], p[P.fan_knee_c], inlet)
         drawn = max(fan, target) * awake * per_supply
@@ -247,7 +248,7 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
         ups = ups_loss(it, p[P.ups_a0], p[P.ups_a1], p[P.ups_a2])
         pdu = pdu_loss(it, p[P.pdu_d0], p[P.pdu_d2])
         flow = speed * p[P.supply_flow]
-        blower = p[P.air_fan_pu] * shared_fans(speed, air_left)
+        blower = p[P.air_fan_pu] * shared_fans(min(speed, air_left), air_left)
         room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
         back = supply + min(awake * fan * p[P.server_flow] / flow, 1.0) * (air - supply)
         before = running
@@ -377,6 +378,7 @@ def at_rest(p, command, weather, node, awake):
 def stored(p, before, after):
     """Heat [kJ/kW] that mass, air, structure and loops gained between two states."""
     heat = p[P.mass_kj] * (after[0] - before[0]) + p[P.air_kj] * (after[1] - before[1])
+    heat += p[P.cold_kj] * (after[2] - before[2])
     heat += p[P.structure_kj] * (after[12] - before[12])
     if int(p[P.air_kind]) == WATER or p[P.liquid_share] > 0.0:
         heat += p[P.loop_kj] * (after[4] - before[4]) + p[P.cond_kj] * (after[10] - before[10])

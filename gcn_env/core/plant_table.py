@@ -47,6 +47,7 @@ PLANT = Table(
         # zone E10-E19
         _row("mass_kj", "kJ/K/kW", 0.1, 200, "E10 heat capacity of IT mass in the air stream"),
         _row("air_kj", "kJ/K/kW", 0.01, 20, "E11 heat capacity of hot-aisle and return air"),
+        _row("cold_kj", "kJ/K/kW", 0.01, 20, "heat capacity of cold-aisle air"),
         _row("recirculation", "1", -1e-9, 0.5, "E14 share of intake from the hot aisle when supply suffices"),
         _row("hot_share", "1", -1e-9, 0.5, "E16 further share at the hottest rack"),
         _row("bypass", "1", -1e-9, 0.5, "E14 share of supply that bypasses the racks"),

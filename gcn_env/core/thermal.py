@@ -75,42 +75,52 @@ def coil_effectiveness(ntu, fan):
     return 1.0 - math.exp(-ntu * raised(max(fan, 0.05), -0.4))
 
 
-@kernel()
-def zone_step(mass, air, power, room, flow, recirculation, supply, k_mass, k_air, walls, walls_c):
-    """E13 one implicit step of IT mass and hot-aisle air, 2x2 in closed form.
+@inlined()
+def zone_step(
+    mass, air, inlet, power, room, flow, recirculation, supply, k_mass, k_air, k_cold, walls, walls_c
+):
+    """E13 one implicit step of IT mass, hot-aisle and cold-aisle air, in closed form.
 
-    Unconditionally stable, and closes E19: k_mass dTm + k_air dTa = power + room - coil + inward. Walls see the mean
-    of inlet and hot aisle.
+    The cold aisle is a mixed volume, C_c dT_in/dt = m c_p ((1-r) T_s + r T_a - T_in), whose steady state is E15; its
+    end-of-step value is linear in that of the hot aisle, which leaves E10 and E11 as a 2x2. Unconditionally stable, and
+    closes E19: k_mass dTm + k_air dTa + k_cold dTin = power + room - coil + inward. Walls see the mean of both aisles.
 
     Args:
         mass: degC of IT mass.
         air: degC of hot aisle and return air.
+        inlet: degC of the cold aisle.
         power: heat of IT into its mass.
         room: other heat into the air.
         flow: heat capacity flow through the servers.
         recirculation: share of it drawn from the hot aisle.
         supply: degC of supply air.
         k_mass: heat capacity of IT mass over the sub-step [kW/K].
-        k_air: heat capacity of the air over the sub-step [kW/K].
+        k_air: heat capacity of hot-aisle air over the sub-step [kW/K].
+        k_cold: heat capacity of cold-aisle air over the sub-step [kW/K].
         walls: conductance to what surrounds the hall (outside, structure).
         walls_c: degC of it.
 
     Returns:
-        mass [degC], air [degC], heat taken by the coil, heat let in by the walls.
+        mass, air, inlet [degC], heat taken by the coil, heat let in by the walls.
     """
     h = EXCHANGE * flow
-    fresh = 1.0 - recirculation
-    through = fresh * flow
+    past = flow - h
+    through = (1.0 - recirculation) * flow
+    mixed = 1.0 / (k_cold + flow)
+    cold, share = (
+        (k_cold * inlet + through * supply) * mixed,
+        flow * recirculation * mixed,
+    )  # T_in = cold + share T_a
     a11 = k_mass + h
-    cool = 0.5 * fresh  # weight of the supply in the mean that the walls see
-    a22 = k_air + h * recirculation + through + walls * (1.0 - cool)
-    b1 = k_mass * mass + power + h * fresh * supply
-    b2 = k_air * air + (through - h * fresh - walls * cool) * supply + walls * walls_c + room
-    inverse = 1.0 / (a11 * a22 - h * h * recirculation)
-    new_mass = (b1 * a22 + h * recirculation * b2) * inverse
+    a22 = k_air + flow - past * share + walls * (0.5 + 0.5 * share)
+    b1 = k_mass * mass + power + h * cold
+    b2 = k_air * air + (past - 0.5 * walls) * cold + walls * walls_c + room
+    inverse = 1.0 / (a11 * a22 - h * h * share)
+    new_mass = (b1 * a22 + h * share * b2) * inverse
     new_air = (a11 * b2 + h * b1) * inverse
-    inward = walls * (walls_c - new_air - cool * (supply - new_air))
-    return new_mass, new_air, through * (new_air - supply), inward
+    new_inlet = cold + share * new_air
+    inward = walls * (walls_c - 0.5 * (new_air + new_inlet))
+    return new_mass, new_air, new_inlet, through * (new_air - supply), inward
 
 
 @inlined()
@@ -144,7 +154,7 @@ def zone_steps(
         mass, air, inlet, supply [degC], fan, mean coil heat, mean heat let in by the walls, mean of fan cubed,
         recirculation, hottest mean inlet seen [degC].
     """
-    k_mass, k_air = p[P.mass_kj] / dt, p[P.air_kj] / dt
+    k_mass, k_air, k_cold = p[P.mass_kj] / dt, p[P.air_kj] / dt, p[P.cold_kj] / dt
     fan_slope, knee, r0 = p[P.fan_slope], p[P.fan_knee_c], p[P.recirculation]
     reaching = (1.0 - p[P.bypass]) * supply_flow
     per_fan = awake * p[P.server_flow]
@@ -163,12 +173,12 @@ def zone_steps(
         supply = max(set_c, slope * back + offset)
         if supply >= back:
             supply, r = air, 1.0
-        mass, air, coil, inward = zone_step(
-            mass, air, base_heat + fan_heat * cube, room, flow, r, supply, k_mass, k_air, walls, walls_c
-        )
+        mass, air, inlet, coil, inward = zone_step(
+            mass, air, inlet, base_heat + fan_heat * cube, room, flow, r, supply,
+            k_mass, k_air, k_cold, walls, walls_c,
+        )  # fmt: skip
         if r >= 1.0:
             supply = air
-        inlet = supply + r * (air - supply)
         peak = max(peak, inlet)
         coil_sum += coil
         inward_sum += inward
