@@ -136,7 +136,6 @@ def dark(p, dry, state, dt, n):
     lag = 1.0 - math.exp(-dt / FAN_LAG_S)
     inward = 0.0
     for _ in range(n):
-        fan -= fan * lag
         walls, walls_c = walls_of(p, dry, slab)
         mass, air, inlet, supply, _, _, leak, _, _, _ = zone_steps(
             p,
@@ -159,6 +158,7 @@ def dark(p, dry, state, dt, n):
             walls,
             walls_c,
         )
+        fan -= fan * lag
         let_in, kept = walls_split(p, dry, slab, walls, walls_c, leak)
         inward += let_in * dt
         slab += kept * dt / p[P.structure_kj]

@@ -35,23 +35,25 @@ def residuals(p, dry, awake, before, after, e, dt):
     `e` are the energies of one sub-step of `dt` s [kJ/kW, water L/kW] that led from state `before` to `after`.
     """
     e = dict(zip(E, (e[i] for i in E.values()), strict=True))
-    gain = {k: after[k] - before[k] for k in (MASS, AIR, LOOP, COND, SLAB)}
+    gain = {k: after[k] - before[k] for k in (MASS, AIR, INLET, LOOP, COND, SLAB)}
     losses = e["UPS"] + e["PDU"]
     inside = p[P.loss_inside] * losses + p[P.misc_inside] * e["MISC"]
     outside = losses + e["MISC"] - inside
-    hall = p[P.mass_kj] * gain[MASS] + p[P.air_kj] * gain[AIR] + p[P.structure_kj] * gain[SLAB]
+    cold = p[P.cold_kj] * gain[INLET]
+    hall = p[P.mass_kj] * gain[MASS] + p[P.air_kj] * gain[AIR] + cold + p[P.structure_kj] * gain[SLAB]
     liquid, kind = p[P.liquid_share] > 0.0, int(p[P.air_kind])
     water = p[P.loop_kj] * gain[LOOP] if liquid or kind == WATER else 0.0
     tower = p[P.cond_kj] * gain[COND] if kind == WATER else 0.0
     cooling = [e[k] for k in ("AIR_FANS", "COMPRESSORS", "PUMPS", "REJECTION", "HUMIDIFIERS")]
     envelope = p[P.envelope] * dt * (dry - 0.5 * (after[AIR] + after[INLET]))
+    awake = 0.0 if e["IT"] == e["MISC"] == 0.0 else awake  # dark
     stream = max(awake * p[P.server_flow] * before[FAN], STILL_FLOW * (1.0 - p[P.liquid_share]))
     # rounding of temperatures is not to be taken for a leak
     held = [p[P.mass_kj] * before[MASS], p[P.air_kj] * before[AIR], p[P.structure_kj] * before[SLAB],
             p[P.loop_kj] * before[LOOP], p[P.cond_kj] * before[COND]]  # fmt: skip
     terms = {
         "envelope": [e["INWARD"], -envelope],
-        "2 coil": [e["REMOVED"], -p[P.liquid_share] * e["IT"], -stream * dt * (after[AIR] - after[INLET])],
+        "2 coil": [e["REMOVED"], -p[P.liquid_share] * e["IT"], cold - stream * dt * (after[AIR] - after[INLET])],
         "2 zone": [e["IT"], e["AIR_FANS"], inside, e["INWARD"], -e["REMOVED"], -hall],
         "2 loop": [e["REMOVED"], e["LOOP_PUMPS"], -e["FREE"], -e["CHILLED"], -e["REUSED"], -water],
         "3 plant": [
@@ -143,7 +145,7 @@ def test_zone_loops_plant_and_site_balance_in_every_sub_step(key):
         # 6: IT is nodes, fans and leakage; nodes draw what is asked, or nothing where they cut out
         nodes = e[E["IT"]] - e[E["SERVER_FANS"]] - e[E["LEAKAGE"]]
         dark = e[E["IT"]] == 0.0 and e[E["MISC"]] == 0.0
-        cut = before[INLET] >= plant.CUT_OUT_C
+        cut = before[INLET] >= plant.CUT_OUT_C or before[LOOP] >= plant.CUT_OUT_COOLANT_C
         assert nodes == pytest.approx(0.0 if dark or cut else node * dt, rel=1e-9, abs=1e-9)
         seen += not dark
     assert seen > 100
