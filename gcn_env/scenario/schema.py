@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gcn_env.core.params import SPLITS
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # no unit here needs more
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 ClassName = Literal["training", "batch", "inference", "hpc"]
@@ -25,10 +25,10 @@ class Strict(BaseModel):
 class Time(Strict):
     """Steps and length of an episode."""
 
-    step_min: Positive = 15
+    step_min: Annotated[float, Field(ge=1, le=60)] = 15
     episode_days: Positive = 7
-    plant_substep_s: Positive = 300
-    zone_substep_s: Positive = 60
+    plant_substep_s: Annotated[float, Field(ge=1, le=900)] = 300
+    zone_substep_s: Annotated[float, Field(ge=1, le=900)] = 60
 
     @model_validator(mode="after")
     def _divides(self) -> Time:
@@ -96,7 +96,6 @@ class Plant(Strict):
     """Cooling plant and power chain of a region."""
 
     archetype: Literal["a", "b", "c", "d", "e", "f", "g"]
-    design_margin: Annotated[float, Field(ge=1, le=3)] = 1.15
     overrides: dict[str, float] = {}
 
 
@@ -160,7 +159,7 @@ class Pool(Strict):
     trust: Literal["public", "private", "tee"] = "public"
     sleep: Literal["idle", "suspended", "off"] = "suspended"
     awake_reserve_share: Share = 0.15
-    node_mtbf_days: Positive = 120.0
+    node_mtbf_days: Annotated[float, Field(ge=0.01, le=1e9)] = 120.0
     repair_mean_h: Positive = 12.0
 
     @model_validator(mode="after")
@@ -179,7 +178,7 @@ class Region(Strict):
     jurisdiction: str
     longitude_deg: Annotated[float, Field(ge=-180, le=180)]
     latitude_deg: Annotated[float, Field(ge=-90, le=90)]
-    elevation_m: float | None = None
+    elevation_m: Annotated[float, Field(ge=-500, le=5000)] | None = None
     plant: Plant
     grid: Grid = Grid()
     supply: Supply = Supply()
@@ -274,7 +273,7 @@ class Prices(Strict):
     compressor_start_usd: NonNegative = 0.5
     setpoint_travel_usd: NonNegative = 0.02
     drop_h: NonNegative = 72.0
-    reference_usd_per_step: Positive
+    reference_usd_per_step: Annotated[float, Field(ge=1e-6, le=1e9)]
     reference_usd_per_mwh: Positive = 100.0
 
 
