@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,9 @@ from gcn_env.core.plant_table import LINEAR, OUTSIDE, PLANT, SIGNED, UNIT, WATER
 from gcn_env.errors import UserError
 
 HEADS = ("cold", "flow", "reject")
+DIVISORS = (
+    "compressor_cop_rated", "dry_air_range_k", "loop_range_k", "server_rise_at_full_fan_k", "tower_range_k",
+)  # fmt: skip
 _AIR = {"water": WATER, "outside": OUTSIDE, "unit": UNIT}
 
 
@@ -91,6 +95,15 @@ def parameters(site: PlantSite) -> dict[str, float]:
     remedy = "Names are in gcn_env/scenario/archetypes.yaml."
     for name, value in site.overrides.items():
         values[_choose("plant parameter", name, values, remedy)] = float(value)
+        if not math.isfinite(value):
+            raise UserError(f"plant parameter {name} = {value} must be a finite number. {remedy}")
+    for name in DIVISORS:
+        if not values[name] > 0.0:
+            raise UserError(f"plant parameter {name} = {values[name]:g} must be above 0. {remedy}")
+    if values["compressor_units"] % 1.0:
+        raise UserError(
+            f"plant parameter compressor_units = {values['compressor_units']:g} must be whole. {remedy}"
+        )
     return values
 
 
@@ -215,6 +228,10 @@ def _columns(site: PlantSite) -> dict[str, float]:
 
 
 def _row(site: PlantSite) -> list[float]:
+    if not -500.0 <= site.elevation_m <= 5000.0:
+        raise UserError(
+            f"elevation_m = {site.elevation_m:g} is outside -500..5000. Give the site's height in metres."
+        )
     columns = _columns(site)
     for row in PLANT.rows:
         value = columns[row.name]
