@@ -86,6 +86,7 @@ def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, mone
         row[at] = squash(ahead[b, r, k, PRICE] / 50.0)
         row[at + 1] = ahead[b, r, k, CARBON] / 500.0
         row[at + 2] = ahead[b, r, k, DRY] / 30.0
+        row[R.green_1h + k] = signals.green[b, r, k] / design
     row[R.wet] = now[b, r, WET] / 30.0
     row[R.dew] = now[b, r, DEW] / 30.0
     angle = (utc_hour + geo.utc_offset_h[r]) * TWO_PI / 24.0

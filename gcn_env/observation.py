@@ -138,6 +138,10 @@ REGIONS = Table(
         Row("charge", "share", 0, 1, "state of charge of the battery; 0 without"),
         Row("sun", "share", 0, 4, "photovoltaic power over nameplate"),
         Row("wind", "share", 0, 4, "wind power over nameplate"),
+        *(
+            Row(f"green_{h}h", "share", 0, 4, f"sun and wind forecast {h} h ahead, over nameplate")
+            for h in LEADS_H
+        ),
         Row("breaker", "share", 0, 2, "heat of the feeder's breaker, 1 trips"),
         Row("curtail_in", "asinh(h)", 0, 6, "hours until an announced curtailment begins"),
         Row("curtail", "0/1", 0, 1, "a curtailment is in force"),

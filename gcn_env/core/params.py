@@ -159,7 +159,7 @@ class Bank(NamedTuple):
     values: Array  # float32 [Y, H, R, N_BANK]
     hours: Array  # int64 [Y]
     weekday: Array  # int64 [Y] weekday of 1 January, Monday 0
-    sd: Array  # float64 [R, leads, 3] standard deviation of forecast errors; NaN-free
+    sd: Array  # float64 [R, leads, 5] standard deviation of forecast errors: price, carbon, dry bulb, cloud, wind
     persistence: int  # 1: the forecast is the value a day before its target
     noise: Array  # float32 [n] unit-variance AR(1)
 

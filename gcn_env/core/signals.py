@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from gcn_env.core.jit import inlined, kernel
-from gcn_env.core.state import CARBON, DRY, HUMID, LEADS_H, OUTLOOK_H, PRICE
+from gcn_env.core.state import CARBON, CLOUD, DRY, HUMID, LEADS_H, OUTLOOK_H, PRICE, WIND
+from gcn_env.core.supply import sun_and_wind
 
 _N_LEADS = len(LEADS_H)
+_CLOUD_SD, _WIND_SD = 3, 4  # columns of `Bank.sd`
 
 
 @inlined()
@@ -21,6 +23,25 @@ def _forecast(b, year, hour, clock, signals, bank):
             for v in range(3):
                 at = (signals.noise_at[b] + target + 1877 * r + 613 * v) % n
                 ahead[b, r, k, v] = values[year, source, r, v] + sd[r, k, v] * noise[at]
+
+
+@inlined()
+def _forecast_green(b, year, hour, clock, signals, bank, site):
+    """What sun and wind are expected to give at the leads, in the middle of the hour; regions without either keep 0."""
+    values, sd, noise, green = bank.values, bank.sd, bank.noise, signals.green
+    last, n = values.shape[1] - 1, noise.shape[0]
+    for r in range(green.shape[1]):
+        if site.pv_kw[r] <= 0.0 and site.wind_kw[r] <= 0.0:
+            continue
+        for k in range(_N_LEADS):
+            target = hour + LEADS_H[k]
+            source = max(0, target - 24) if bank.persistence == 1 else min(target, last)
+            at = signals.noise_at[b] + target + 1877 * r
+            cloud = values[year, source, r, CLOUD] + sd[r, k, _CLOUD_SD] * noise[(at + 613 * _CLOUD_SD) % n]
+            wind = values[year, source, r, WIND] + sd[r, k, _WIND_SD] * noise[(at + 613 * _WIND_SD) % n]
+            cloud, dry = min(1.0, max(0.0, cloud)), signals.ahead[b, r, k, DRY]
+            pv, turbines = sun_and_wind(r, target + 0.5, dry, cloud, wind, False, site)
+            green[b, r, k] = pv + turbines
 
 
 @inlined()
@@ -41,7 +62,7 @@ def _outlook(b, r, column, scale, signals, out):
 
 
 @kernel()
-def look_out(lo, hi, fresh, clock, signals, bank, money):
+def look_out(lo, hi, fresh, clock, signals, bank, money, site):
     """Phase: read the bank at `now_h` (prices of the hour, weather between hours) and refresh forecasts each hour."""
     now, values, now_h, years = signals.now, bank.values, clock.now_h, clock.year
     price_sum, carbon_sum, both_sum = signals.price_sum, signals.carbon_sum, signals.both_sum
@@ -58,6 +79,7 @@ def look_out(lo, hi, fresh, clock, signals, bank, money):
                 now[b, r, v] = (1.0 - f) * values[year, hour, r, v] + f * values[year, following, r, v]
         if fresh or f < 1e-9:
             _forecast(b, year, hour, clock, signals, bank)
+            _forecast_green(b, year, hour, clock, signals, bank, site)
             for r in range(now.shape[1]):
                 _outlook(b, r, PRICE, 1e-3, signals, price_sum)
                 _outlook(b, r, CARBON, 1e-3 * money.carbon_usd, signals, carbon_sum)

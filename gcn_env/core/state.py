@@ -55,6 +55,7 @@ class Signals(NamedTuple):
 
     now: Array  # float64 [B, R, N_SIGNALS]: USD/MWh, gCO2e/kWh, degC, degC, degC, kg/kg
     ahead: Array  # float64 [B, R, len(LEADS_H), 3]: forecast price, carbon, dry bulb
+    green: Array  # float64 [B, R, len(LEADS_H)] kW forecast of the site's own sun and wind
     noise_at: Array  # int64 [B] offset of this episode into the forecast-noise table
     price_sum: Array  # float64 [B, R, OUTLOOK_H + 1] running sum of the hourly price outlook, USD/kWh h
     carbon_sum: Array  # float64 [B, R, OUTLOOK_H + 1] the same for carbon at the carbon price, USD/kWh h
@@ -232,7 +233,7 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
     b, r = (n_envs,), (n_envs, n_regions)
     shapes: dict[type[Any], dict[str, tuple[int, ...]]] = {
         Clock: {"*": b, "rng": (*b, N_STREAMS)},
-        Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "noise_at": b,
+        Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "green": (*r, len(LEADS_H)), "noise_at": b,
                   "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1), "both_sum": (*r, OUTLOOK_H + 1)},
         Sources: {"*": (*b, n_sources), "leased": (*b, n_sources, n_regions)},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},

@@ -101,7 +101,7 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     advance(lo, hi, dt, clock)
     sense(lo, hi, dt, clock, plants, site)
     fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, ledger)
-    look_out(lo, hi, False, clock, signals, bank, money)
+    look_out(lo, hi, False, clock, signals, bank, money, site)
     close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done)
 
 
@@ -222,7 +222,7 @@ def reset_one(b, seed, split, years, timing, state, world):
         plants.month[b, r] = month
         plants.peak_kw[b, r] = money.base_peak_kw[r]
     reset_sources(b, split, clock, sources, jobs, work)
-    look_out(b, b + 1, True, clock, signals, bank, money)
+    look_out(b, b + 1, True, clock, signals, bank, money, site)
     standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, work, bank, money, ledger)
     for j in range(jobs.n_live[b]):
         p = jobs.pool[b, j]

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from gcn_env.core import rng
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.state import BATTERY, CLOUD, DRY, WIND
@@ -116,15 +114,14 @@ def heat_wanted(reuse_kw, dry_c):
 
 
 @inlined()
-def sun_and_wind(r, year, hour, dry_c, stopped, bank, site):
-    """Photovoltaic and wind power [kW] of a region at an hour of the year."""
-    row = bank.values[year, min(int(hour), bank.values.shape[1] - 1), r]
+def sun_and_wind(r, hour, dry_c, cloud, wind_ms, stopped, site):
+    """Photovoltaic and wind power [kW] of a region at an hour of the year, under cloud cover 0..1 and wind at 10 m."""
     pv, wind = 0.0, 0.0
     if site.pv_kw[r] > 0.0:
         height = sun_height(site.latitude[r], site.longitude_h[r], hour)
-        pv = site.pv_kw[r] * pv_power(irradiance(height, np.float64(row[CLOUD])), dry_c)
+        pv = site.pv_kw[r] * pv_power(irradiance(height, cloud), dry_c)
     if site.wind_kw[r] > 0.0:
-        wind = site.wind_kw[r] * wind_power(np.float64(row[WIND]), site.hub_m[r], stopped)
+        wind = site.wind_kw[r] * wind_power(wind_ms, site.hub_m[r], stopped)
     return pv, wind
 
 
@@ -199,7 +196,8 @@ def supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger):
         ledger: `flows` must hold the loads, and what UPS and generator did; adds `grid`, `pv`, `wind`, `spilled`,
             `storage_in`, `storage_out`, `storage_loss`, `above_limit` and the terms `wear` and `curtailment`.
     """
-    flows, terms, now = ledger.flows, ledger.terms, signals.now
+    flows, terms, now, values = ledger.flows, ledger.terms, signals.now, bank.values
+    last = values.shape[1] - 1
     for b in range(lo, hi):
         year, middle = clock.year[b], clock.now_h[b] + 0.5 * dt
         for r in range(flows.shape[1]):
@@ -209,7 +207,9 @@ def supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger):
             pv, wind = 0.0, 0.0
             if hours > 0.0 and (site.pv_kw[r] > 0.0 or site.wind_kw[r] > 0.0):
                 stopped = plants.wind_kw[b, r] == 0.0
-                pv, wind = sun_and_wind(r, year, middle, now[b, r, DRY], stopped, bank, site)
+                hour = min(int(middle), last)
+                cloud, ms = float(values[year, hour, r, CLOUD]), float(values[year, hour, r, WIND])
+                pv, wind = sun_and_wind(r, middle, now[b, r, DRY], cloud, ms, stopped, site)
                 pv, wind = pv * hours / dt, wind * hours / dt
             plants.pv_kw[b, r], plants.wind_kw[b, r] = pv, wind
             green = (pv + wind) * dt

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gcn_env.core.params import CLASSES, SPLITS, Bank, Fleet, Geo, Money, Timing, WorldParams
-from gcn_env.core.state import LEADS_H, Array
+from gcn_env.core.state import Array
 from gcn_env.errors import UserError, nearest
 from gcn_env.scenario.compile_site import compile_site
 from gcn_env.scenario.load import read_yaml
@@ -291,9 +291,7 @@ def _outside(s: Scenario, bank: SignalBank) -> Bank:
     from gcn_env.signals.forecast import forecast_sd, noise_table
 
     kind = s.signals.forecast.kind
-    sd = np.zeros((bank.n_regions, len(LEADS_H), 3))
-    if kind == "noisy":
-        sd = forecast_sd(bank, kind) * s.signals.forecast.error_scale
+    sd = forecast_sd(bank, kind, s.signals.forecast.error_scale)
     noise = noise_table(s.signals.seed, NOISE_LENGTH)
     return Bank(
         bank.values,

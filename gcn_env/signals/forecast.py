@@ -1,4 +1,4 @@
-"""Forecast errors of price, carbon intensity and dry bulb, 1 to 24 h ahead.
+"""Forecast errors of price, carbon intensity, dry bulb, cloud cover and wind, 1 to 24 h ahead.
 
 Three kinds: `perfect` (the truth), `persistence` (the value a day before the target hour) and `noisy` (truth
 plus Gaussian errors). For `noisy` the error's standard deviation is a share of what persistence misses in
@@ -11,7 +11,7 @@ The shares are engineering figures. At 24 h, half of persistence: benchmarks of 
 their errors relative to a naive copy of an earlier day for the same reason (rMAE; Lago et al. 2021, Applied
 Energy 293, 116983); for carbon it gives errors of 4-17 % of the mean in grids with wind and sun, where Great
 Britain's official forecast of 2017-2023 missed by 7.1 % on average; for dry bulb 1-2 K. Towards 1 h the last
-reading counts for more.
+reading counts for more. Cloud and wind, which hardly persist, are worse known.
 """
 
 from __future__ import annotations
@@ -31,14 +31,22 @@ from gcn_env.signals.errors import DataError
 Array = npt.NDArray[Any]
 
 KINDS = ("noisy", "perfect", "persistence")
-VARIABLES = COLUMNS[:3]  # price, carbon, drybulb: what is forecast
+VARIABLES = ("price", "carbon", "drybulb", "cloud", "wind")  # what is forecast
 TAU_H = 6.0  # memory of forecast errors over target hours [h]; an engineering figure
 SHARE: Mapping[str, tuple[float, ...]] = {  # of the persistence scale, at LEADS_H
     "price": (0.15, 0.25, 0.33, 0.42, 0.50),
     "carbon": (0.15, 0.25, 0.33, 0.42, 0.50),
     "drybulb": (0.20, 0.27, 0.34, 0.42, 0.50),
+    "cloud": (0.25, 0.35, 0.45, 0.55, 0.60),
+    "wind": (0.20, 0.30, 0.40, 0.50, 0.60),
 }
-FLOOR = (0.5, 2.0, 0.3)  # USD/MWh, gCO2e/kWh, K: no forecast of tomorrow is better than this
+FLOOR = (
+    0.5,
+    2.0,
+    0.3,
+    0.05,
+    0.3,
+)  # USD/MWh, gCO2e/kWh, K, 1, m/s: no forecast of tomorrow is better than this
 _CUT = 99.0  # percentile at which persistence errors are cut
 
 
@@ -63,7 +71,7 @@ def noise_table(seed: int, n: int = 16384) -> Array:
 
 
 def persistence_scale(bank: SignalBank, split: str | None = "train") -> Array:
-    """Scale of |x(t) - x(t - 24 h)|, float64 [R, 3] in the variables' units.
+    """Scale of |x(t) - x(t - 24 h)|, float64 [R, 5] in the variables' units.
 
     Args:
         bank: the signals.
@@ -72,10 +80,12 @@ def persistence_scale(bank: SignalBank, split: str | None = "train") -> Array:
     rows = bank.split_rows[split] if split in bank.split_rows else np.arange(len(bank.labels))
     out = np.empty((bank.n_regions, len(VARIABLES)))
     for r in range(bank.n_regions):
-        for v in range(len(VARIABLES)):
+        for v, column in enumerate(map(COLUMNS.index, VARIABLES)):
             missed = np.concatenate(
                 [
-                    np.abs(np.diff(bank.values[y, : bank.hours[y], r, v].reshape(-1, 24), axis=0)).ravel()
+                    np.abs(
+                        np.diff(bank.values[y, : bank.hours[y], r, column].reshape(-1, 24), axis=0)
+                    ).ravel()
                     for y in rows
                 ]
             ).astype(np.float64)
@@ -84,7 +94,7 @@ def persistence_scale(bank: SignalBank, split: str | None = "train") -> Array:
 
 
 def forecast_sd(bank: SignalBank, kind: str, error_scale: float = 1.0, split: str | None = "train") -> Array:
-    """Standard deviation of the noise added to the truth, float64 [R, len(LEADS_H), 3].
+    """Standard deviation of the noise added to the truth, float64 [R, len(LEADS_H), 5].
 
     Args:
         bank: the signals; only the years of `split` are looked at.
@@ -103,6 +113,6 @@ def forecast_sd(bank: SignalBank, kind: str, error_scale: float = 1.0, split: st
         return np.zeros((bank.n_regions, len(LEADS_H), len(VARIABLES)))
     share = np.array([SHARE[v] for v in VARIABLES]).T  # [leads, 3]
     scale = np.maximum(
-        persistence_scale(bank, split)[:, None, :] * share[None, :, :], np.array(FLOOR) * share / 0.5
+        persistence_scale(bank, split)[:, None, :] * share[None, :, :], np.array(FLOOR) * share / share[-1]
     )
     return np.asarray(error_scale * scale)

@@ -9,8 +9,8 @@ from gcn_env.core.grid import bill, month_of, settle
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import BATCH, INFERENCE, TRAINING, Bank
 from gcn_env.core.signals import look_out, outlook_mean
-from gcn_env.core.state import CARBON, CLOUD, DRY, LEADS_H, OUTLOOK_H, PENDING, PRICE, allocate
-from gcn_env.core.supply import supply
+from gcn_env.core.state import CARBON, CLOUD, DRY, LEADS_H, OUTLOOK_H, PENDING, PRICE, WIND, allocate
+from gcn_env.core.supply import irradiance, pv_power, sun_height, supply, wind_power
 from gcn_env.ledger import FLOWS, TERMS
 from tests.worlds import world
 
@@ -142,7 +142,7 @@ def looked(bank, year=0, at_h=1000.0, noise_at=0, n=1):
 
 
 def look(s, bank, lo, hi):
-    look_out(lo, hi, True, s.clock, s.signals, bank, world().params.money)
+    look_out(lo, hi, True, s.clock, s.signals, bank, world().params.money, world().params.site)
 
 
 def test_signals_of_the_hour():
@@ -189,10 +189,39 @@ def test_forecast_errors_grow_with_the_lead_as_declared():
     s = looked(bank, noise_at=np.arange(n) * 4 % bank.noise.shape[0], n=n)
     truth = np.stack([bank.values[0, 1000 + lead, :, :3] for lead in LEADS_H], 1)
     error = s.signals.ahead - truth[None]
-    np.testing.assert_allclose(error.std(0), bank.sd, rtol=0.06)
-    assert (np.abs(error.mean(0)) < 0.08 * bank.sd).all()
+    sd = bank.sd[..., :3]
+    np.testing.assert_allclose(error.std(0), sd, rtol=0.06)
+    assert (np.abs(error.mean(0)) < 0.08 * sd).all()
     assert (np.diff(bank.sd, axis=1) >= 0).all(), "further ahead is not better known"
     assert (bank.sd[:, -1] > 1.5 * bank.sd[:, 0]).all()
+
+
+def test_forecast_of_sun_and_wind():
+    """Perfect: E53 and E54 with the bank's cloud and wind at the middle of the hour; noisy: right on the whole."""
+    p = world("plants").params
+    bank = p.bank._replace(sd=np.zeros_like(p.bank.sd))
+    here = p.site.pv_kw + p.site.wind_kw > 0
+    for at_h in range(4000, 4024, 5):
+        s = allocate(1, 4, 1, 7, 7, 4)
+        s.clock.now_h[0] = at_h
+        look_out(0, 1, True, s.clock, s.signals, bank, p.money, p.site)
+        for k, lead in enumerate(LEADS_H):
+            row = bank.values[0, at_h + lead].astype(float)
+            for r in np.flatnonzero(here):
+                height = sun_height(p.site.latitude[r], p.site.longitude_h[r], at_h + lead + 0.5)
+                sun = p.site.pv_kw[r] * pv_power(irradiance(height, row[r, CLOUD]), row[r, DRY])
+                want = sun + p.site.wind_kw[r] * wind_power(row[r, WIND], p.site.hub_m[r], False)
+                assert s.signals.green[0, r, k] == pytest.approx(want, rel=1e-6, abs=1e-9)
+        assert (s.signals.green[0, ~here] == 0.0).all()
+    n = 400
+    s, perfect = allocate(n, 4, 1, 7, 7, 4), s.signals.green[0]
+    s.clock.now_h[:] = at_h
+    s.signals.noise_at[:] = 41 * np.arange(n)
+    look_out(0, n, True, s.clock, s.signals, p.bank, p.money, p.site)
+    got = s.signals.green[:, here]
+    spread = got.std(0).max(1)
+    assert (spread > 0.0).all()
+    assert (np.abs(got.mean(0) - perfect[here]) < 3.0 * got.std(0) + 1e-6).all()
 
 
 def brute_outlook(now, ahead):

@@ -240,7 +240,7 @@ def test_noise_table():
 
 def test_forecast_sd_grows_with_lead_and_follows_the_region(bank):
     sd = forecast_sd(bank, "noisy")
-    assert sd.shape == (5, len(state.LEADS_H), 3)
+    assert sd.shape == (5, len(state.LEADS_H), 5)
     assert (np.diff(sd, axis=1) > 0).all()
     scale = persistence_scale(bank)
     np.testing.assert_allclose(sd[0, -1], scale[0] * [SHARE[v][-1] for v in SHARE])
