@@ -39,7 +39,8 @@ CONSTANT = {
     },
     "regions": {
         "plant_a", "plant_e", "plant_f", "plant_g",  # archetypes that are not in this world
-        "cap_command", "cap_actual", "battery_command", "battery_actual", "charge", "sun", "wind",  # heads and
+        "cap_command", "cap_actual", "battery_command", "battery_actual", "charge", "sun", "wind",
+        "green_1h", "green_3h", "green_6h", "green_12h", "green_24h",  # heads and
         "breaker", "curtail_in", "curtail", "curtail_limit",  # supply that are not in this world
         "throttle", "frequency", "outage", "down", "restart", "generator", "ups", "lockout",  # rare
         "alarm_fan", "alarm_compressor", "alarm_pump", "alarm_tower",  # rare
