@@ -116,11 +116,12 @@ class Before:
 
 
 def heat_gained(sim, before):
-    """kWh [B, R] that hall (mass, air, structure) and loops gained since `before`."""
+    """kWh [B, R] that hall (mass, air of both aisles, structure) and loops gained since `before`."""
     was, now, kwh = before.plants, sim.state.plants, par(sim, "design_kw") / 3600.0
     hall = (
         par(sim, "mass_kj") * (now.mass_c - was.mass_c)
         + par(sim, "air_kj") * (now.air_c - was.air_c)
+        + par(sim, "cold_kj") * (now.inlet_c - was.inlet_c)
         + par(sim, "structure_kj") * (now.structure_c - was.structure_c)
     )
     water = par(sim, "air_kind") == WATER
