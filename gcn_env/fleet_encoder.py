@@ -69,7 +69,7 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
 @inlined()
 def stands_still(b, r, plants):
     """Whether the nodes of region `r` are without power or restarting."""
-    return plants.outage_h[b, r] > 0.0 or plants.down_h[b, r] > 0.0
+    return plants.down_h[b, r] > 0.0
 
 
 @inlined()

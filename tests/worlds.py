@@ -21,7 +21,28 @@ ROUGH = {
     **dict.fromkeys(_GRIDS, 1500.0),
 }
 # Nothing breaks: what a step books can be recomputed from the state before and after.
-CALM = {**{f"{pool}.node_mtbf_days": 1e9 for pool in _POOLS}, **dict.fromkeys(_GRIDS, 0.0)}
+CALM = {
+    **{f"{pool}.node_mtbf_days": 1e9 for pool in _POOLS},
+    **dict.fromkeys(_GRIDS, 0.0),
+    **{f"regions.{name}.supply.fault_scale": 0.0 for name in ("north", "south")},
+}
+# Every event of a site often: outages, generators that fail, faults, a tight feeder, curtailment, caps, battery.
+STORMY = {
+    **ROUGH,
+    **{
+        f"regions.{name}.{key}": value
+        for name in ("north", "south")
+        for key, value in {
+            "supply.fault_scale": 300.0,
+            "supply.generator_start_probability": 0.6,
+            "supply.power_cap_floor_share": 0.5,
+            "supply.battery_h": 1.0,
+            "supply.pv_share": 0.3,
+            "grid.feeder_share": 1.0,
+            "grid.curtailment.per_year": 800.0,
+        }.items()
+    },
+}
 
 
 _COMPILED = {}

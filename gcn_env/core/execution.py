@@ -1,8 +1,8 @@
 """Pools at work: data arrives, local queues start gangs (first come, first served with EASY backfill), jobs end.
 
 Time is continuous inside a control step: events are carried out in order, at their own hour. The local scheduler knows
-run times exactly (at the pool's present speed); inference goes first in the queue. A job that starts on sleeping devices
-begins when the last of them is awake.
+run times exactly (at the pool's present speed); inference goes first in the queue. A job that starts on sleeping
+devices begins when the last of them is awake.
 """
 
 from __future__ import annotations
@@ -181,14 +181,6 @@ def kill(b, j, jobs, pools, fleet, ledger):
 
 
 @inlined()
-def evict_region(b, r, jobs, pools, fleet, ledger):
-    """End every run, wait and transfer at region `r` (outage or thermal trip)."""
-    for j in range(jobs.n_live[b]):
-        if jobs.status[b, j] != PENDING and fleet.region[jobs.pool[b, j]] == r:
-            kill(b, j, jobs, pools, fleet, ledger)
-
-
-@inlined()
 def _complete(b, j, jobs, sources, pools, ledger):
     pools.busy[b, jobs.pool[b, j]] -= jobs.held[b, j]
     release_lease(b, j, jobs, sources)
@@ -246,16 +238,13 @@ def book_waiting(b, j, now, until, started, jobs, pools, fleet, geo, ledger):
 
 
 @inlined()
-def _open_step(b, t0, t1, jobs, pools, plants, fleet, ledger):
+def _open_step(b, t0, t1, jobs, pools, plants, fleet):
     """Clocks, finish times at this step's speed, and the jobs whose transfer or work ends in it; returns how many."""
     for p in range(fleet.region.shape[0]):
         pools.busy_h[b, p] = 0.0
         pools.load_h[b, p] = 0.0
         busy = pools.busy[b, p]
         pools.up[b, p] = busy + fleet.reserve[p] * max(0, pools.healthy[b, p] - busy)
-    for r in range(plants.throttle.shape[1]):
-        if plants.throttle[b, r] <= 0.0:  # thermal trip
-            evict_region(b, r, jobs, pools, fleet, ledger)
     changed = set_clocks(b, pools, plants, fleet)
     n = 0
     for j in range(jobs.n_live[b]):
@@ -303,7 +292,7 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
     for b in range(lo, hi):
         t0 = now_h[b]
         t1 = t0 + dt
-        n = _open_step(b, t0, t1, jobs, pools, plants, fleet, ledger)
+        n = _open_step(b, t0, t1, jobs, pools, plants, fleet)
         while n > 0:
             k, when = _earliest(b, n, jobs)
             j = event[b, k]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from gcn_env.core.jit import kernel
 from gcn_env.core.liquid import pads_air
+from gcn_env.core.outage import RUSH_K, node_energy, recharge, walk, wear_of
 from gcn_env.core.plant import (
-    DARK,
     E_AIR_FANS,
     E_COMPRESSORS,
     E_EXCURSION,
@@ -27,7 +27,8 @@ from gcn_env.core.plant import (
     E_THROTTLED,
     E_UPS,
     E_WATER,
-    HEALTHY,
+    NORMAL,
+    NOTHING,
     advance,
     at_rest,
     margin,
@@ -35,6 +36,7 @@ from gcn_env.core.plant import (
 )
 from gcn_env.core.plant_table import PLANT
 from gcn_env.core.state import DEW, DRY, HUMID, WET
+from gcn_env.core.supply import heat_wanted
 from gcn_env.ledger import FLOWS
 
 P = PLANT.ix
@@ -43,7 +45,6 @@ AWAKE_FLOOR = 0.03  # least awake share: service nodes
 OVERHEAD_H = 1.0  # smoothing of `overhead`
 OVERHEAD_LOAD = 0.05  # node power over design below which the ratio is taken at this load
 OVERHEAD_MAX = 5.0
-POWERLESS = (DARK, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0)  # health of a region without supply
 
 
 @kernel()
@@ -62,8 +63,10 @@ def smoothed(before, kw, node_kw, design_kw, dt_h):
 
 
 @kernel()
-def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
+def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, site, ledger):
     """Advance zones and plants of environments `lo`..`hi`-1 by one control step and add to `ledger.flows`.
+
+    A region whose supply is out, whose nodes or compressors come back, or whose hall moves fast is walked finely.
 
     Args:
         lo: first environment.
@@ -71,9 +74,11 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
         dt_h: control step [h].
         n_plant: plant sub-steps in it.
         n_zone: zone sub-steps in each of those.
-        plants: reads `node_kw`, `awake`, `command`, `outage_h`; moves all other thermal fields.
+        plants: reads `awake`, `command`, `outage_h`, `fault_h`; moves `node_kw` where nodes stop, all other thermal
+            fields, and what the region knows of its outage.
         signals: reads `now`.
         pp: `PlantParams`.
+        site: strings and generators.
         ledger: `flows` are added to (kWh, L, K h, h, starts); not `idle`, `grid`, `carbon`, `busy`.
     """
     values, now, flows = pp.values, signals.now, ledger.flows
@@ -84,6 +89,7 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
     cond_c, timer_s, structure_c = plants.cond_c, plants.timer_s, plants.structure_c
     limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
     cool_kw, overhead, outage_h = plants.cool_kw, plants.overhead, plants.outage_h
+    down_h, lock_s, still_h, ups_kwh = plants.down_h, plants.lock_s, plants.still_h, plants.ups_kwh
     n_variants, n_regions, dt_s = values.shape[0], values.shape[1], dt_h * 3600.0
     for b in range(lo, hi):
         v = 0 if n_variants == 1 else b % n_variants
@@ -99,11 +105,50 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
             weather = (now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID])
             node = node_kw[b, r] / design
             on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
-            health = POWERLESS if outage_h[b, r] > 0.0 else HEALTHY
+            wear = wear_of(plants.fault_h[b, r])
+            wanted = heat_wanted(site.reuse_kw[r], weather[0]) / design if site.reuse_kw[r] > 0.0 else 0.0
             commands = (command[b, r, 0], command[b, r, 1], command[b, r, 2])
-            state, e, starts, hot, chip, factor = advance(
-                p, weather, node, on, commands, health, before, dt_s, n_plant, n_zone
-            )
+            still_h[b, r] = 0.0
+            rough = outage_h[b, r] > 0.0 or down_h[b, r] > 0.0 or lock_s[b, r] > 0.0
+            state, e, starts, hot, chip, factor = before, NOTHING, 0, 0.0, 0.0, 1.0
+            if not rough:
+                state, e, starts, hot, chip, factor = advance(
+                    p,
+                    weather,
+                    node,
+                    on,
+                    commands,
+                    (NORMAL, wear[0], wear[1], wear[2], wear[3], wear[4], wanted),
+                    before,
+                    dt_s,
+                    n_plant,
+                    n_zone,
+                )
+                rough = factor <= 0.0 or abs(state[1] - before[1]) > RUSH_K
+            if rough:
+                state, e, starts, hot, chip, factor = walk(
+                    b,
+                    r,
+                    p,
+                    weather,
+                    node,
+                    on,
+                    AWAKE_FLOOR,
+                    commands,
+                    wear,
+                    wanted,
+                    before,
+                    dt_s,
+                    plants,
+                    site,
+                    flows,
+                )
+            if still_h[b, r] > 0.0:
+                kw = node_energy(e) / dt_s * design
+                flows[b, r, F.idle] *= kw / max(node_kw[b, r], 1e-12)
+                node_kw[b, r] = kw
+            if ups_kwh[b, r] < site.ups_kwh[r]:
+                recharge(b, r, design, dt_h, plants, site, flows)
             it, cool = e[E_IT], cooling(e)
             flows[b, r, F.it] += it * scale
             flows[b, r, F.server_fans] += e[E_SERVER_FANS] * scale
@@ -123,7 +168,7 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, ledger):
             flows[b, r, F.excursion] += e[E_EXCURSION] / 3600.0
             flows[b, r, F.throttled] += e[E_THROTTLED] / 3600.0
             flows[b, r, F.starts] += starts
-            if it > 0.0:
+            if node > 0.0 and still_h[b, r] == 0.0:
                 kw = (it + cool + e[E_UPS] + e[E_PDU] + e[E_MISC]) / dt_s * design
                 overhead[b, r] = smoothed(overhead[b, r], kw, node_kw[b, r], design, dt_h)
             flows[b, r, F.heat_stored] += stored(p, before, state) * scale

@@ -24,13 +24,13 @@ def devices_needed(kind, gang, speed):
 
 @inlined()
 def legal_pool(b, j, p, jobs, plants, fleet, geo):
-    """Whether job `j` may be sent to pool `p`: hardware, memory, size, law, trust, and a region that has power."""
+    """Whether job `j` may be sent to pool `p`: hardware, memory, size, law, trust, and a region that is up."""
     kind = jobs.kind[b, j]
     speed = fleet.speed[kind, p]
     if speed <= 0.0 or jobs.memory[b, j] > fleet.memory[p] or jobs.trust[b, j] > fleet.trust[p]:
         return False
     r = fleet.region[p]
-    if (jobs.legal[b, j] >> geo.jurisdiction[r]) & 1 == 0 or plants.outage_h[b, r] > 0.0:
+    if (jobs.legal[b, j] >> geo.jurisdiction[r]) & 1 == 0 or plants.down_h[b, r] > 0.0:
         return False
     return devices_needed(kind, jobs.gang[b, j], speed) <= fleet.devices[p]
 

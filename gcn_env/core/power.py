@@ -97,9 +97,6 @@ def node_power(lo, hi, dt, pools, plants, fleet, geo, ledger):
             zone_awake[b, r] = 0.0
         for p in range(region.shape[0]):
             r = region[p]
-            if plants.outage_h[b, r] > 0.0:
-                kw[b, p], awake[b, p] = 0.0, 0.0
-                continue
             busy = busy_h[b, p] / dt
             spare = max(0.0, pools.healthy[b, p] - busy)
             up = spare if down[b, r] > 0.0 else spare * fleet.reserve[p]

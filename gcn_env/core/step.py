@@ -12,7 +12,7 @@ Phases run in this order for a range of environments [lo, hi); each is a kernel 
     bill       energy, peak, carbon, fuel, water, heat, wear
     advance    the clock
     sense      readings of the plants' sensors
-    fail       nodes and grid supply fail and are repaired
+    fail       regions that stopped lose their jobs; nodes, plants and grid supply fail and are repaired
     look_out   prices, carbon, weather and forecasts of the new hour
     close      settlement at the horizon, reward, totals
 
@@ -95,12 +95,12 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledger)
     execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
     node_power(lo, hi, dt, pools, plants, fleet, geo, ledger)
-    integrate(lo, hi, dt, timing.n_plant, timing.n_zone, plants, signals, plant, ledger)
+    integrate(lo, hi, dt, timing.n_plant, timing.n_zone, plants, signals, plant, site, ledger)
     supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger)
     bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger)
     advance(lo, hi, dt, clock)
     sense(lo, hi, dt, clock, plants, site)
-    fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, ledger)
+    fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, site, ledger)
     look_out(lo, hi, False, clock, signals, bank, money, site)
     close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done)
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from gcn_env.core import air
 from gcn_env.core.integrate import integrate, reset_plants
+from gcn_env.core.params import Site
 from gcn_env.core.plant_table import PlantParams
-from gcn_env.core.state import N_SIGNALS, State, allocate
+from gcn_env.core.state import FAULTS, N_SIGNALS, State, allocate
 from gcn_env.ledger import FLOWS
 from gcn_env.scenario.plants import PlantSite, compile_plants
 
@@ -23,14 +24,19 @@ class Fleet(NamedTuple):
 
     state: State
     params: PlantParams
+    site: Site
 
     def run(self, steps=1, dt_h=0.25, n_plant=3, n_zone=5):
-        """Flows [B, R, F] summed over `steps` control steps."""
+        """Flows [B, R, F] summed over `steps` control steps, each with the node power that is asked for now."""
         s, total = self.state, 0.0
+        asked = s.plants.node_kw.copy()
         for _ in range(steps):
             s.ledger.flows[:] = 0.0
-            n = len(s.plants.node_kw)
-            integrate(0, n, dt_h, n_plant, n_zone, s.plants, s.signals, self.params, s.ledger)
+            integrate(
+                0, len(asked), dt_h, n_plant, n_zone, s.plants, s.signals, self.params, self.site, s.ledger
+            )
+            s.plants.node_kw[:] = asked
+            s.plants.outage_h[:] = np.maximum(0.0, s.plants.outage_h - dt_h)
             total = total + s.ledger.flows.copy()
         return total
 
@@ -58,12 +64,19 @@ class Fleet(NamedTuple):
 def fleet(keys=ALL, n=1, load=0.75, dry=15.0, rh=60.0, kw=1000.0, elevation_m=0.0, overrides=None):
     """A batch of `n` fleets of the archetypes `keys`, at rest under B1."""
     params = compile_plants([PlantSite(k, kw, elevation_m, overrides or {}) for k in keys])
-    out = Fleet(allocate(n, 2, 1, 1, len(keys), 1), params)
+    out = Fleet(allocate(n, 2, 1, 1, len(keys), 1), params, no_site(len(keys)))
     out.state.plants.node_kw[:] = np.broadcast_to(np.asarray(load, float), (n, len(keys))) * kw
     out.state.plants.awake[:] = 1.0
     out.weather(dry, rh)
     reset_plants(0, n, out.state.plants, out.state.signals, params)
     return out
+
+
+def no_site(n_regions, **values):
+    """Nothing stands beside the grid, but for `values`."""
+    wide = {name: np.zeros((n_regions, len(FAULTS))) for name in ("faults", "mend_h")}
+    columns = {name: np.zeros(n_regions) for name in Site._fields} | wide
+    return Site(**columns)._replace(**{k: np.full(n_regions, float(v)) for k, v in values.items()})
 
 
 def finite(state):

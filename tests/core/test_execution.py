@@ -205,7 +205,7 @@ def test_nothing_blocked_by_what_can_never_start_forever():
     assert yard.s.jobs.ready[0, 0] == pytest.approx(5.01)
 
 
-def test_throttling_slows_work_and_a_trip_evicts():
+def test_throttling_slows_work():
     yard = Yard(4, 4)
     yard.send([0.0], [1.0], [4], checkpoint=0.3)
     yard.s.plants.throttle[:] = 0.5
@@ -216,14 +216,6 @@ def test_throttling_slows_work_and_a_trip_evicts():
     yard.run(0.25)
     assert yard.s.jobs.work[0, 0] == pytest.approx(left - 0.25)
     assert yard.s.jobs.unsaved[0, 0] == pytest.approx(1.0 - left + 0.25 - 0.3)
-    yard.s.plants.throttle[:] = 0.0
-    ledger = yard.run(0.25)
-    assert yard.s.jobs.status[0, 0] == PENDING
-    assert yard.s.jobs.work[0, 0] == pytest.approx(0.7)
-    assert ledger.counts[0, C.killed] == 1
-    assert ledger.counts[0, C.lost_work] == pytest.approx(4 * (0.95 - left))
-    assert ledger.terms[0, T.restart] == pytest.approx(4 * (0.95 - left) * yard.fleet.device_usd[0])
-    assert ledger.counts[0, C.wait] == pytest.approx(0.25), "evicted when the step begins"
 
 
 @pytest.mark.parametrize(("interval", "kept"), [(0.0, 0.0), (0.25, 0.5), (0.4, 0.4), (10.0, 0.0), (1e6, 0.0)])

@@ -10,7 +10,7 @@ from gcn_env.core.plant_table import column
 from gcn_env.core.state import allocate, copied
 from gcn_env.ledger import FLOWS
 from gcn_env.scenario.plants import PlantSite, compile_plants, stack_variants
-from tests.core.plant_fleet import F, Fleet, finite, fleet, imbalance, power
+from tests.core.plant_fleet import F, Fleet, finite, fleet, imbalance, no_site, power
 
 # -------------------------------------------------------------------------------------------------- first law
 
@@ -56,8 +56,9 @@ def test_an_outage_draws_nothing_and_the_plant_comes_back():
     assert imbalance(flows).max() < 1e-9
     np.testing.assert_array_equal(dark.state.plants.compressor, 0)
     assert (dark.state.plants.mass_c < before.plants.mass_c).all()  # mass gives its heat to the air
-    dark.state.plants.outage_h[:] = 0.0
+    assert (dark.state.plants.down_h > 0.0).all()
     dark.run(24)
+    assert (dark.state.plants.down_h == 0.0).all()
     for name in ("inlet_c", "supply_c", "loop_c"):
         np.testing.assert_allclose(getattr(dark.state.plants, name), getattr(before.plants, name), atol=0.3)
     assert (dark.state.plants.throttle == 1.0).all()
@@ -91,9 +92,12 @@ def test_a_plant_that_cannot_cope_throttles_then_trips_and_recovers():
 def test_starved_halls_heat_until_they_trip():
     starved = fleet(("b", "c"), load=1.0, dry=20.0)
     column(starved.params, "supply_flow")[:] *= 0.3  # two of three air handlers lost
-    starved.run(8)
-    assert (starved.state.plants.throttle == 0.0).all()
-    assert (starved.state.plants.limit_gap < 0).all()
+    stopped, above = np.zeros(2, bool), np.zeros(2)
+    for _ in range(8):
+        above += starved.run()[0, :, F.excursion]
+        stopped |= starved.state.plants.throttle[0] == 0.0
+    assert stopped.all()
+    assert (above > 0).all()
 
 
 def test_a_jump_in_load_starves_no_aisle():
@@ -107,14 +111,17 @@ def test_a_jump_in_load_starves_no_aisle():
     assert jump.state.plants.throttle.min() == 1.0
 
 
-def test_no_cooling_at_all_settles_at_the_cut_out():
+def test_no_cooling_at_all_trips_for_ever():
     dead = fleet(("b",), load=1.0, dry=30.0)
     column(dead.params, "unit_pu")[:] = 1e-4
     column(dead.params, "loop_kj")[:] = 5.0
-    dead.run(400)
+    stopped = 0
+    for _ in range(100):
+        dead.run()
+        stopped += dead.state.plants.throttle[0, 0] == 0.0
     assert finite(dead.state)
-    assert dead.state.plants.inlet_c.max() < 120.0
-    assert dead.state.plants.throttle.max() == 0.0
+    assert dead.state.plants.inlet_c.max() < 60.0
+    assert stopped > 2, "it trips, boots when the hall is cool, and trips again"
 
 
 # ---------------------------------------------------------------------------------------- numbers and batches
@@ -171,7 +178,7 @@ def test_a_range_leaves_the_others_alone():
     before = copied(batch.state)
     s = batch.state
     s.signals.now[..., 2] += 10.0
-    integrate(1, 3, 0.25, 3, 5, s.plants, s.signals, batch.params, s.ledger)
+    integrate(1, 3, 0.25, 3, 5, s.plants, s.signals, batch.params, batch.site, s.ledger)
     for was, now in zip(before.plants, s.plants, strict=True):
         np.testing.assert_array_equal(was[[0, 3]], now[[0, 3]])
     assert (s.ledger.flows[[0, 3]] == 0).all()
@@ -181,7 +188,7 @@ def test_a_range_leaves_the_others_alone():
 def test_environments_take_turns_with_plant_variants():
     sites = [[PlantSite("b", 1000.0, 0.0, {"leakage_share": x})] for x in (0.02, 0.20)]
     params = stack_variants([compile_plants(s) for s in sites])
-    out = Fleet(allocate(4, 2, 1, 1, 1, 1), params)
+    out = Fleet(allocate(4, 2, 1, 1, 1, 1), params, no_site(1))
     out.state.plants.node_kw[:], out.state.plants.awake[:] = 900.0, 1.0
     out.weather(20.0, 50.0)
     reset_plants(0, 4, out.state.plants, out.state.signals, params)

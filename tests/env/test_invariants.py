@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gcn_env.core.grid import FUEL_KG
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.state import CARBON, FREE, PENDING, PRICE, QUEUED, RUNNING
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
@@ -65,7 +66,7 @@ def check_jobs(sim):
 
 
 def check_law(sim):
-    """No job is sent, queued or run where law, trust, memory, hardware or an outage forbid it."""
+    """No job is sent, queued or run where law, trust, memory, hardware or a standstill forbid it."""
     s, fleet, geo = sim.state, sim.world.params.fleet, sim.world.params.geo
     jobs = s.jobs
     b, j = np.nonzero((jobs.status != FREE) & (jobs.status != PENDING))
@@ -76,7 +77,7 @@ def check_law(sim):
     assert (jobs.memory[b, j] <= fleet.memory[p]).all()
     assert (jobs.trust[b, j] <= fleet.trust[p]).all()
     assert ((jobs.legal[b, j] >> geo.jurisdiction[r].astype(np.uint32)) & 1 == 1).all()
-    assert (s.plants.outage_h[b, r] == 0.0).all()
+    assert (s.plants.down_h[b, r] == 0.0).all()
     gang = jobs.gang[b, j]
     wanted = np.where(jobs.kind[b, j] == INFERENCE, np.ceil(gang / speed - 1e-9), gang)
     np.testing.assert_array_equal(jobs.held[b, j], wanted)
@@ -102,8 +103,10 @@ def check_money(sim, before, reset_counts, sums):
         np.testing.assert_allclose(getattr(ledger, f"{name}_sum"), sums[name], rtol=1e-12, atol=1e-12)
     f = ledger.flows
     used = f[..., F.it] + f[..., COOLING].sum(-1) + f[..., F.ups_loss] + f[..., F.pdu_loss] + f[..., F.misc]
-    np.testing.assert_allclose(f[..., F.grid], used, rtol=1e-12)
-    np.testing.assert_allclose(f[..., F.carbon], f[..., F.grid] * before[..., CARBON] / 1e3, rtol=1e-12)
+    own = f[..., [F.pv, F.wind, F.generator, F.storage_out]].sum(-1)
+    np.testing.assert_allclose(f[..., F.grid] + own, used + f[..., F.storage_in], rtol=1e-9, atol=1e-9)
+    carbon = f[..., F.grid] * before[..., CARBON] / 1e3 + f[..., F.fuel] * FUEL_KG
+    np.testing.assert_allclose(f[..., F.carbon], carbon, rtol=1e-12)
     np.testing.assert_allclose(
         ledger.terms[:, T.energy], (f[..., F.grid] * before[..., PRICE]).sum(1) / 1e3, rtol=1e-9, atol=1e-12
     )

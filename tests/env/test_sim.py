@@ -170,6 +170,7 @@ def test_the_world_is_the_same_whatever_is_done():
                     s.signals.ahead.copy(),
                     s.pools.healthy.copy(),
                     s.plants.outage_h.copy(),
+                    s.plants.fault_h.copy(),
                 )
             )
         seen.append(steps)
