@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         "--profiles", nargs="*", default=[], help="climates; `all` shipped ones, or the scenario's own"
     )
     tune.add_argument("--seed", type=int, default=0, help="of weeks and loads")
-    tune.add_argument("--weeks", type=int, default=16, help="training weeks each candidate runs through")
+    tune.add_argument("--weeks", type=int, default=12, help="training weeks each candidate runs through")
     tune.add_argument("--out", default="b2.yaml", help="file to write (b2.yaml)")
     return parser
 
@@ -85,13 +85,11 @@ def _tune(args: argparse.Namespace, command: str) -> None:
     from agents import console
     from agents.rules import tuning
     from gcn_env import load_world
-    from gcn_env.signals.climatology import sites
 
     world = load_world(args.scenario, data_dir=args.data)
-    profiles = [*sites()] if args.profiles == ["all"] else args.profiles
     with ExitStack() as stack:
         bar = console.progress_bar(stack)
-        entries = tuning.tune(world, args.archetypes, profiles, args.seed, args.weeks, bar)
+        entries = tuning.tune(world, args.archetypes, args.profiles, args.seed, args.weeks, bar)
     tuning.write(args.out, tuning.document(world, entries, command, args.seed, args.weeks))
     print(f"{len(entries)} entries: {args.out}")
 

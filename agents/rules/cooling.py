@@ -26,6 +26,12 @@ def nearest_level(values: Array, wanted: Array) -> Array:
     return np.asarray(np.abs(values[None, :] - wanted[:, None]).argmin(1))
 
 
+def after_pads(seen: Array) -> Array:
+    """Dry bulb behind the adiabatic pads of a dry cooler [degC] (E41), float64 [B], from regions' columns [B, F]."""
+    dry, wet = (30.0 * seen[:, _R[name]].astype(np.float64) for name in ("dry_now", "wet"))
+    return np.where(dry > _PADS_FROM_C, dry - _PADS * np.maximum(dry - wet, 0.0), dry)
+
+
 RULES: dict[str, tuple[type[Cooling], str]] = {}
 
 
@@ -87,7 +93,5 @@ class Competent(Cooling):
         b1 = self.rules[r]["b1"]
         cold: Any = b1["cold"]
         if "float_k" in b1:
-            dry, wet = 30.0 * seen[:, _R["dry_now"]], 30.0 * seen[:, _R["wet"]]
-            ambient = np.where(dry > _PADS_FROM_C, dry - _PADS * (dry - wet), dry)
-            cold = np.clip(ambient + b1["float_k"], b1["cold"], b1["cold_max"])
+            cold = np.clip(after_pads(seen) + b1["float_k"], b1["cold"], b1["cold_max"])
         return [cold, b1["flow"], b1["reject"]]

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from agents.rules.cooling import Competent, rule
+from agents.rules.cooling import Competent, after_pads, rule
 from gcn_env.core.state import DRY, WET
-from gcn_env.core.study import WET_BULB
+from gcn_env.core.study import AFTER_PADS, WET_BULB
 from gcn_env.observation import REGIONS
 from gcn_env.scenario.compile import World
 
 Array = npt.NDArray[Any]
-COLUMNS = (
-    "follows_wet_bulb", "begins_degc", "ends_degc",
+COLUMNS = (  # follows: 0 dry bulb, 1 wet bulb, 2 air behind adiabatic pads
+    "follows", "begins_degc", "ends_degc",
     "cold_below", "flow_below", "reject_below", "cold_above", "flow_above", "reject_above",
 )  # fmt: skip
 _DRY, _WET = REGIONS.index("dry_now"), REGIONS.index("wet")
@@ -71,6 +71,9 @@ class WeatherReset(Competent):
         if entry is None:
             return super().wanted(r, seen)
         row = entry["reset"]
-        ambient = 30.0 * seen[:, _WET if row[0] == WET_BULB else _DRY].astype(np.float64)
+        if row[0] == AFTER_PADS:
+            ambient = after_pads(seen)
+        else:
+            ambient = 30.0 * seen[:, _WET if row[0] == WET_BULB else _DRY].astype(np.float64)
         share = np.clip((ambient - row[1]) / max(row[2] - row[1], 0.01), 0.0, 1.0)
         return [below + share * (above - below) for below, above in zip(row[3:6], row[6:9], strict=True)]

@@ -16,10 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.rules.reset import COLUMNS, climate
-from gcn_env.core.plant_table import PlantParams
+from gcn_env.core.plant_table import PlantParams, column
 from gcn_env.core.search import Course, Pace, head_levels
 from gcn_env.core.state import DRY, HUMID
-from gcn_env.core.study import COOLING, DRY_BULB, FACILITY, WET_BULB, R, competent, oracle, run, weather_reset
+from gcn_env.core.study import (
+    AFTER_PADS,
+    COOLING,
+    DRY_BULB,
+    FACILITY,
+    WET_BULB,
+    R,
+    competent,
+    oracle,
+    run,
+    weather_reset,
+)
 from gcn_env.errors import UserError, nearest
 from gcn_env.scenario.compile import World
 from gcn_env.scenario.plants import PlantSite, archetypes, compile_plants
@@ -31,7 +42,7 @@ RESERVE_K = 0.5
 SHORTFALL = 50.0  # kWh per K h below the reserve, per kW of design
 PACE = Pace(3600.0, 6, 5)
 BEGINS = np.arange(-6.0, 29.0, 2.5)  # degC
-WIDTHS = (0.1, 4.0, 8.0, 12.0, 20.0)  # K
+WIDTHS = (0.1, 4.0, 8.0, 12.0, 16.0, 24.0)  # K
 WEEK = 168
 
 
@@ -56,14 +67,14 @@ def weeks(bank: SignalBank, column: int, seed: int, n_weeks: int) -> Course:
 
 
 class Tuner:
-    """Search of one plant's reset over the grid of columns: line by line, from two starts."""
+    """Search of one plant's reset over the grid of columns: line by line, from three starts."""
 
     def __init__(self, params: PlantParams, course: Course, n_levels: int) -> None:
         """Prepare the grid for one plant."""
         self.params, self.course = params, course
         self.levels = head_levels(params, 0, n_levels)
         values = [self.levels[h] for h in range(3)] * 2
-        self.axes = [np.array([DRY_BULB, WET_BULB]), BEGINS, np.array(WIDTHS), *values]
+        self.axes = [np.array([DRY_BULB, WET_BULB, AFTER_PADS]), BEGINS, np.array(WIDTHS), *values]
         self.known: dict[tuple[int, ...], float] = {}
 
     def row(self, k: tuple[int, ...]) -> list[float]:
@@ -97,20 +108,32 @@ class Tuner:
         return tuple(i if at == axis or (tied and at == axis + 3) else old for at, old in enumerate(k))
 
     def starts(self) -> Iterator[tuple[int, ...]]:
-        """The best fixed triple, and what the oracle does in the coldest and the warmest third of the hours."""
+        """The best fixed triple, B1's line, and what the oracle does in the coldest and the warmest third of hours."""
         middle = (WET_BULB, len(BEGINS) // 2, 2)
         rule = run(self.params, 0, self.course, competent(), PACE).commands.mean(0)
         held = tuple(self._level(h, rule[h]) for h in range(3))
         yield self.climb((*middle, *held, *held), tied=True)
+        yield self._rule()
         commands = run(self.params, 0, self.course, oracle(self.levels, reserve_k=RESERVE_K), PACE).commands
-        for follows in (WET_BULB, DRY_BULB):
-            ambient = self.course.weather[:, follows]
-            low, high = np.quantile(ambient, [1 / 3, 2 / 3])
-            below, above = commands[ambient < low].mean(0), commands[ambient > high].mean(0)
-            begins = int(np.abs(BEGINS - low).argmin())
-            width = int(np.abs(np.array(WIDTHS) - (high - low)).argmin())
-            ends = (tuple(self._level(h, x[h]) for h in range(3)) for x in (below, above))
-            yield (follows, begins, width, *next(ends), *next(ends))
+        wet = self.course.weather[:, 1]
+        low, high = np.quantile(wet, [1 / 3, 2 / 3])
+        begins = int(np.abs(BEGINS - low).argmin())
+        width = int(np.abs(np.array(WIDTHS) - (high - low)).argmin())
+        means = (commands[wet < low].mean(0), commands[wet > high].mean(0))
+        ends = [tuple(self._level(h, x[h]) for h in range(3)) for x in means]
+        yield (WET_BULB, begins, width, *ends[0], *ends[1])
+
+    def _rule(self) -> tuple[int, ...]:
+        """Nearest grid point to B1: constant, or its coolant over the air behind the pads."""
+        low, high, flow, reject, over = (
+            float(column(self.params, f"rule_{n}")[0, 0])
+            for n in ("cold", "cold_max", "flow", "reject", "float_k")
+        )
+        high = high if over >= 0.0 else low
+        begins = int(np.abs(BEGINS - (low - over)).argmin())
+        width = int(np.abs(np.array(WIDTHS) - (high - low)).argmin())
+        ends = [(self._level(0, cold), self._level(1, flow), self._level(2, reject)) for cold in (low, high)]
+        return (AFTER_PADS, begins, width, *ends[0], *ends[1])
 
     def _level(self, h: int, value: float) -> int:
         return int(np.abs(self.levels[h] - value).argmin())
@@ -131,7 +154,7 @@ def tune(
     keys: Iterable[str] | None = None,
     profiles: Iterable[str] | None = None,
     seed: int = 0,
-    n_weeks: int = 16,
+    n_weeks: int = 12,
     progress: Callable[[str, float], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Entries of the table: every archetype in every climate.

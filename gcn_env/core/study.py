@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from gcn_env.core.integrate import rule_commands
 from gcn_env.core.jit import kernel
+from gcn_env.core.liquid import pads_air
 from gcn_env.core.plant import (
     E_AIR_FANS,
     E_COMPRESSORS,
@@ -79,7 +80,7 @@ COOLING = [
 FACILITY = [R.it, *COOLING, R.losses, R.misc]  # columns that sum to facility energy
 
 GIVEN, FIXED, RULE, RESET, SEARCH = 0, 1, 2, 3, 4  # Controller.mode
-DRY_BULB, WET_BULB = 0, 1  # Controller.reset[0]: what a reset follows
+DRY_BULB, WET_BULB, AFTER_PADS = 0, 1, 2  # Controller.reset[0]: what a reset follows; E41 for the last
 N_RESET = 9  # variable; where the reset begins and ends [degC]; three set-points below and three above
 
 
@@ -188,13 +189,15 @@ def run(
 
 
 @kernel()
-def reset_commands(reset, low, high, dry, wet):
+def reset_commands(p, reset, low, high, dry, wet):
     """B2: each set-point on a line between its value in cold and in warm weather, within the heads' ranges.
 
-    `reset` holds what it follows (`DRY_BULB`, `WET_BULB`), the temperatures where the line begins and ends, and the
-    two triples. Nearly equal temperatures make a switch.
+    `reset` holds what it follows (`DRY_BULB`, `WET_BULB`, `AFTER_PADS`), the temperatures where the line begins and
+    ends, and the two triples. Nearly equal temperatures make a switch.
     """
     ambient = wet if reset[0] == WET_BULB else dry
+    if reset[0] == AFTER_PADS:
+        ambient, _ = pads_air(p, dry, wet)
     share = min(max((ambient - reset[1]) / max(reset[2] - reset[1], 0.01), 0.0), 1.0)
     a0 = reset[3] + share * (reset[6] - reset[3])
     a1 = reset[4] + share * (reset[7] - reset[4])
@@ -211,7 +214,7 @@ def decide(p, plan, low, high, course, t, controller, pace, now, state):
     if mode == FIXED:
         return (controller.command[0], controller.command[1], controller.command[2])
     if mode == RESET:
-        wanted = reset_commands(controller.reset, low, high, weather[0], weather[1])
+        wanted = reset_commands(p, controller.reset, low, high, weather[0], weather[1])
         if controller.levels.shape[1] == 1:
             return wanted
         return valued(controller.levels, nearest_levels(controller.levels, wanted))

@@ -88,7 +88,9 @@ def test_the_rule_is_the_reset_of_the_study():
         low, high = plant.head_low[0, r], plant.head_high[0, r]
         wanted = np.stack([np.broadcast_to(x, 40) for x in policy.wanted(r, seen[:, r])], 1)
         for b in range(40):
-            theirs = reset_commands(np.array(entry["reset"]), low, high, dry[b, r], wet[b, r])
+            theirs = reset_commands(
+                plant.values[0, r], np.array(entry["reset"]), low, high, dry[b, r], wet[b, r]
+            )
             np.testing.assert_allclose(wanted[b], theirs, atol=1e-9)
 
 

@@ -147,12 +147,14 @@ def test_a_reserve_is_kept():
 
 
 def test_a_reset_is_a_line_between_two_triples():
-    low, high = np.array([18.0, 1.0, 7.0]), np.array([25.0, 3.0, 17.5])
+    low, high, p = np.array([18.0, 1.0, 7.0]), np.array([25.0, 3.0, 17.5]), plant("d").values[0, 0]
     row = np.array([study.WET_BULB, 5.0, 15.0, 24.0, 1.2, 17.0, 20.0, 1.0, 3.0])
-    assert study.reset_commands(row, low, high, 40.0, 0.0) == (24.0, 1.2, 17.0)
-    assert study.reset_commands(row, low, high, 40.0, 30.0) == (20.0, 1.0, 7.0), (
+    assert study.reset_commands(p, row, low, high, 40.0, 0.0) == (24.0, 1.2, 17.0)
+    assert study.reset_commands(p, row, low, high, 40.0, 30.0) == (20.0, 1.0, 7.0), (
         "held within the heads' ranges"
     )
-    np.testing.assert_allclose(study.reset_commands(row, low, high, 40.0, 10.0), (22.0, 1.1, 10.0))
+    np.testing.assert_allclose(study.reset_commands(p, row, low, high, 40.0, 10.0), (22.0, 1.1, 10.0))
     row[0] = study.DRY_BULB
-    assert study.reset_commands(row, low, high, 40.0, 0.0) == (20.0, 1.0, 7.0)
+    assert study.reset_commands(p, row, low, high, 40.0, 0.0) == (20.0, 1.0, 7.0)
+    row[0] = study.AFTER_PADS  # 75 % of the way from 40 to 0 degC leaves 10 degC
+    np.testing.assert_allclose(study.reset_commands(p, row, low, high, 40.0, 0.0), (22.0, 1.1, 10.0))
