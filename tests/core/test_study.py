@@ -40,9 +40,9 @@ def total(outcome, columns=FACILITY):
 @pytest.mark.smoke
 @pytest.mark.parametrize("key", ALL)
 def test_a_study_is_the_phase_of_the_simulator(key):
-    """Commands that a study found, given to `integrate` hour by hour, book the same energies."""
+    """B1's commands, given to `integrate` hour by hour, book the same energies (no hall moves fast here)."""
     c = course(6)
-    found = study.run(plant(key), 0, c, study.oracle(head_levels(plant(key), 0, 4), 3, 3))
+    found = study.run(plant(key), 0, c, study.competent())
     whole = fleet((key,), load=c.node[0], dry=15.0)
     s = whole.state
     s.signals.now[0, 0, 2:6] = c.weather[0]
