@@ -73,7 +73,7 @@ def moved(actual, command, lag, most):
 
 
 @inlined()
-def air_stream(p, dt, kind, powered, weather, set_c, speed, back, loop, reject, effect, coil_left, bank):
+def air_stream(p, dt, kind, powered, weather, set_c, flow, back, loop, reject, effect, coil_left, bank):
     """What the air side can do for the next zone sub-steps.
 
     Args:
@@ -83,7 +83,7 @@ def air_stream(p, dt, kind, powered, weather, set_c, speed, back, loop, reject, 
         powered: whether compressors have power.
         weather: as in `advance`.
         set_c: degC supply set-point.
-        speed: air-handler fan fraction.
+        flow: of supply air.
         back: degC return air.
         loop: degC chilled water.
         reject: third actuator.
@@ -97,7 +97,6 @@ def air_stream(p, dt, kind, powered, weather, set_c, speed, back, loop, reject, 
     """
     dry, wet, dew, humid = weather
     running, timer, units = bank
-    flow = speed * p[P.supply_flow]
     slope, offered, added, is_open, capacity = 1.0, back, 0.0, 0, 0.0
     if kind == WATER:
         return 1.0 - effect, effect * loop, offered, added, is_open, capacity, running, timer
@@ -137,27 +136,10 @@ def dark(p, dry, state, dt, n):
     inward = 0.0
     for _ in range(n):
         walls, walls_c = walls_of(p, dry, slab)
-        mass, air, inlet, supply, _, _, leak, _, _, _ = zone_steps(
-            p,
-            1,
-            dt,
-            0.0,
-            mass,
-            air,
-            inlet,
-            supply,
-            fan,
-            0.0,
-            0.0,
-            0.0,
-            1e3,
-            0.0,
-            0.0,
-            1.0,
-            0.0,
-            walls,
-            walls_c,
-        )
+        mass, air, inlet, supply, _, _, leak, _, _, _, _ = zone_steps(
+            p, 1, dt, 0.0, mass, air, inlet, supply, fan, 0.0, 0.0, 0.0, 1e3, 0.0, 0.0, (0.0, 1.0, 1.0), 0.0,
+            walls, walls_c,
+        )  # fmt: skip
         fan -= fan * lag
         let_in, kept = walls_split(p, dry, slab, walls, walls_c, leak)
         inward += let_in * dt
@@ -218,9 +200,9 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
     use = min(max((power - idle) / (1.0 - idle), 0.0), 1.0)
     base = p[P.fan_base] * (0.6 + 0.4 * use)
     misc = p[P.misc_pu]
-    per_supply = p[P.server_flow] / p[P.supply_flow]
+    full_flow, per_fan = p[P.supply_flow], awake * p[P.server_flow]
     most_air = max(air_left, LEAST_FLOW)
-    least_air = min(0.25, most_air)
+    least_flow, most_flow = min(0.25, most_air) * full_flow, most_air * full_flow
     s_it, s_fans, s_leak, s_air, s_comp, s_pump, s_reject, s_humid = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     s_ups, s_pdu, s_coil, s_free, s_chilled, s_reused, s_inward = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     s_out, s_warm, s_water, s_over, s_slow = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -231,26 +213,23 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
         a1 = moved(a1, command[1], lag_1, most_1)
         a2 = moved(a2, command[2], lag_2, most_2)
         node = asked if inlet < CUT_OUT_C and loop < CUT_OUT_COOLANT_C else 0.0
-        # The aisle's pressure loop follows the servers in seconds: it sees where their fans are going, too.
-        target = fan_target(base, p[P.fan_slope], p[P.fan_knee_c], inlet)
-        drawn = max(fan, target) * awake * per_supply
         tcs, fws = min(a1, pumps_left), min(a2, pumps_left)
         if liquid:
             chip = liquid_chip_c(loop, p[P.chip_k], p[P.chip_still], power, tcs)
-            set_c = p[P.air_set_c]
-            speed = min(max(p[P.air_follow] * drawn, least_air), most_air)
+            set_c, follow = p[P.air_set_c], p[P.air_follow] * per_fan
         else:
             chip = air_chip_c(inlet, p[P.chip_k], p[P.chip_still], power, fan)
-            set_c = a0
-            speed = min(max(a1 * drawn, least_air), most_air)
+            set_c, follow = a0, a1 * per_fan
+        target = fan_target(base, p[P.fan_slope], p[P.fan_knee_c], inlet)
+        flow = min(max(follow * max(fan, target), least_flow), most_flow)
+        speed = flow / full_flow
         leak = leakage(node, p[P.leak_share], p[P.leak_slope], p[P.leak_ref_c], chip)
         it = node + leak + awake * p[P.fan_pu] * fan * fan * fan
         ups = ups_loss(it, p[P.ups_a0], p[P.ups_a1], p[P.ups_a2])
         pdu = pdu_loss(it, p[P.pdu_d0], p[P.pdu_d2])
-        flow = speed * p[P.supply_flow]
         blower = p[P.air_fan_pu] * shared_fans(min(speed, air_left), air_left)
         room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
-        back = supply + min(awake * fan * p[P.server_flow] / flow, 1.0) * (air - supply)
+        back = supply + min(fan * per_fan / flow, 1.0) * (air - supply)
         before = running
         if kind == WATER and speed != effect_at:
             effect, effect_at = coil_left * coil_effectiveness(p[P.coil_ntu], speed / most_air), speed
@@ -261,7 +240,7 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
             powered,
             weather,
             set_c,
-            speed,
+            flow,
             back,
             loop,
             a2,
@@ -270,9 +249,9 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
             (running, timer, units),
         )
         walls, walls_c = walls_of(p, dry, slab)
-        mass, air, inlet, supply, fan, coil, leak_in, cube, r, top = zone_steps(
+        mass, air, inlet, supply, fan, coil, leak_in, cube, r, top, flow = zone_steps(
             p, n_zone, dz, fan_lag, mass, air, inlet, supply, fan, base, node + leak, awake,
-            set_c, slope, offset, flow, room, walls, walls_c,
+            set_c, slope, offset, (follow, least_flow, most_flow), room, walls, walls_c,
         )  # fmt: skip
         let_in, kept = walls_split(p, dry, slab, walls, walls_c, leak_in)
         slab += kept * dt / p[P.structure_kj]

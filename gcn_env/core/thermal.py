@@ -140,36 +140,41 @@ def zone_steps(
     set_c,
     slope,
     offset,
-    supply_flow,
+    supplied,
     room,
     walls,
     walls_c,
 ):
     """`n` zone sub-steps of `dt` s with the plant held: fan lag, E14, E15, coil, E13.
 
-    The coil gives `set_c` unless it cannot: it never gives less than `slope * return + offset` [degC], and
-    it is shut where that would warm the air (then supply is hall air, and the hall drifts).
+    `supplied` is the supply flow as the aisle's pressure loop sets it: over that of servers at full fan, least, most.
+    It follows the servers in seconds, and sees where their fans are going, too. The coil gives `set_c` unless it
+    cannot: it never gives less than `slope * return + offset` [degC], and it is shut where that would warm the air
+    (then supply is hall air, and the hall drifts).
 
     Returns:
         mass, air, inlet, supply [degC], fan, mean coil heat, mean heat let in by the walls, mean of fan cubed,
-        recirculation, hottest mean inlet seen [degC].
+        recirculation, hottest mean inlet seen [degC], mean supply flow.
     """
     k_mass, k_air, k_cold = p[P.mass_kj] / dt, p[P.air_kj] / dt, p[P.cold_kj] / dt
     fan_slope, knee, r0 = p[P.fan_slope], p[P.fan_knee_c], p[P.recirculation]
-    reaching = (1.0 - p[P.bypass]) * supply_flow
+    follow, least, most = supplied
+    kept = 1.0 - p[P.bypass]
     per_fan = awake * p[P.server_flow]
     share = 1.0 - p[P.liquid_share]
     still = STILL_FLOW * share
     base_heat, fan_heat = share * fixed, share * awake * p[P.fan_pu]
-    per_supply = 1.0 / supply_flow
-    coil_sum, inward_sum, cube_sum, peak, r = 0.0, 0.0, 0.0, -1e9, r0
+    coil_sum, inward_sum, cube_sum, flow_sum, peak, r = 0.0, 0.0, 0.0, 0.0, -1e9, r0
+    target = fan_target(base, fan_slope, knee, inlet)
     for _ in range(n):
         cube = fan * fan * fan
         flow = max(per_fan * fan, still)
-        # holds from the next sub-step: the longest chain of the loop is half as long
-        fan += (fan_target(base, fan_slope, knee, inlet) - fan) * lag
-        r = recirculated(r0, reaching, flow)
-        back = supply + (1.0 - r) * flow * per_supply * (air - supply)
+        supply_flow = min(max(follow * max(fan, target), least), most)
+        # Fans hold from the next sub-step: the longest chain of the loop is half as long.
+        target = fan_target(base, fan_slope, knee, inlet)
+        fan += (target - fan) * lag
+        r = recirculated(r0, kept * supply_flow, flow)
+        back = supply + (1.0 - r) * (flow / supply_flow) * (air - supply)
         supply = max(set_c, slope * back + offset)
         if supply >= back:
             supply, r = air, 1.0
@@ -181,9 +186,10 @@ def zone_steps(
             supply = air
         peak = max(peak, inlet)
         coil_sum += coil
+        flow_sum += supply_flow
         inward_sum += inward
         cube_sum += cube
-    return (mass, air, inlet, supply, fan, coil_sum / n, inward_sum / n, cube_sum / n, r, peak)
+    return (mass, air, inlet, supply, fan, coil_sum / n, inward_sum / n, cube_sum / n, r, peak, flow_sum / n)
 
 
 @inlined()

@@ -180,10 +180,16 @@ def test_compressors_never_gain_from_heat_outside(load):
     hot = held(KEYS, len(dry), load=load, dry=dry, rh=10.0, overrides=None)
     column(hot.params, "wet_share")[:] = 0.0  # pads and wet stages make 25 degC cheaper than 23
     hot.run(96)
-    compressors = hot.run(8)[..., F.compressors]
-    assert (compressors[-1] > compressors[0]).all()
-    fall = -np.diff(compressors, axis=0) / compressors.max(0)
-    assert fall.max() < 0.03
+    flows = hot.run(8)
+    compressors, runs = (
+        flows[..., F.compressors],
+        flows[..., F.it] > 0.9 * flows[0, :, F.it],
+    )  # until nodes trip
+    for k in range(len(KEYS)):
+        course = compressors[runs[:, k], k]
+        assert len(course) > 30
+        assert course[-1] > course[0]
+        assert (-np.diff(course) / course.max()).max() < 0.03
 
 
 @pytest.mark.compiled
