@@ -1,8 +1,8 @@
 """Model-predictive cooling: at every step a search of set-points on the plant's own kernel.
 
-It knows what an operator knows: sensor readings, actuators, the weather now and forecast, the load now, tariffs, and
-the plant's nameplate parameters (of the first variant, healthy). It does not know the IT mass temperature, coming
-load, faults, or what sensors hide; it keeps `RESERVE_K` to every limit for that, and where a reading comes closer to
+It knows what an operator knows: sensor readings, actuators, alarms, the weather now and forecast, the load now,
+tariffs, and the plant's nameplate parameters (of the first variant). It does not know the IT mass temperature, coming
+load, fouling, or what sensors hide; it keeps `RESERVE_K` to every limit for that, and where a reading comes closer to
 a limit than `ALARM_K` it falls back to the conservative set-points, as a supervisory layer in a building does.
 """
 
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from agents.rules.cooling import FixedConservative, rule
 from gcn_env.core.search import Pace, Readings, Tariff, careful, plan_batch
-from gcn_env.core.state import LEADS_H, N_COOLING
-from gcn_env.observation import REGIONS
+from gcn_env.core.state import FAULTS, LEADS_H, N_COOLING
+from gcn_env.observation import ALARMS, REGIONS
 from gcn_env.scenario.compile import World
 
 Array = npt.NDArray[Any]
@@ -80,8 +80,13 @@ class Predictive(FixedConservative):
             celsius("inlet"), celsius("supply"), celsius("return_air"), celsius("loop"),
             seen[..., _R["server_fan"]].copy(), np.rint(4.0 * seen[..., _R["compressors"]]),
             heads("actual"), heads("command"), self.weather(seen),
-            node, awake,
+            self.faults(seen), node, awake,
         )  # fmt: skip
+
+    def faults(self, seen: Array) -> Array:
+        """Faults that announce themselves, [B, R, len(FAULTS)]."""
+        known = seen[..., _R["alarm_fan"] : _R["alarm_fan"] + len(ALARMS)]
+        return np.concatenate([known, np.zeros((*known.shape[:2], len(FAULTS) - len(ALARMS)))], -1)
 
     def weather(self, seen: Array) -> Array:
         """Weather expected in the middle of each step: dry bulb as forecast, moisture as now, [B, R, H, 4]."""

@@ -16,6 +16,7 @@ from gcn_env.core.air import saturation_ratio_at
 from gcn_env.core.compressor import LONG_S
 from gcn_env.core.integrate import cooling, rule_commands
 from gcn_env.core.jit import kernel
+from gcn_env.core.outage import wear_of
 from gcn_env.core.plant import (
     E_EXCURSION,
     E_HEAT,
@@ -24,7 +25,7 @@ from gcn_env.core.plant import (
     E_PDU,
     E_UPS,
     E_WATER,
-    HEALTHY,
+    NORMAL,
     advance,
     stored,
 )
@@ -79,6 +80,7 @@ class Readings(NamedTuple):
     actual: Array  # [B, R, 3] where the actuators are
     command: Array  # [B, R, 3] where they are to go
     weather: Array  # [B, R, H, 4] of the next H steps; the last column is not read
+    faults: Array  # [B, R, len(FAULTS)] above 0: known to have failed
     node: Array  # [B, R, H] node power, nameplate = 1
     awake: Array  # [B, R, H] share of nameplate awake
 
@@ -117,7 +119,7 @@ def at(course, t):
 
 
 @kernel()
-def trial(p, course, first, last, command, state, pace, prices):
+def trial(p, course, first, last, command, health, state, pace, prices):
     """Price of holding `command` over steps `first`..`last`-1 of a course.
 
     Heat left in mass, air and loop is priced at the cooling energy that removing a unit of heat took: else every plan
@@ -127,7 +129,7 @@ def trial(p, course, first, last, command, state, pace, prices):
     for t in range(first, last):
         weather, node, awake = at(course, t)
         state, e, starts, _, _, _ = advance(
-            p, weather, node, awake, command, HEALTHY, state, pace.dt_s, pace.n_plant, pace.n_zone
+            p, weather, node, awake, command, health, state, pace.dt_s, pace.n_plant, pace.n_zone
         )
         spent, beside = cooling(e), e[E_IT] + e[E_UPS] + e[E_PDU]
         cool += spent
@@ -182,14 +184,14 @@ def replaced(k, h, level):
 
 
 @kernel()
-def along(p, levels, course, first, last, before, state, pace, prices, best, least, h):
+def along(p, levels, course, first, last, before, health, state, pace, prices, best, least, h):
     """Every level of head `h`, the other heads as they are: the better of the best of them and `best`."""
     n, here = levels.shape[1], best
     if levels[h, 0] != levels[h, n - 1]:
         for level in range(n):
             if level != here[h]:
                 k = replaced(here, h, level)
-                cost = trial(p, course, first, last, valued(levels, k), state, pace, prices)
+                cost = trial(p, course, first, last, valued(levels, k), health, state, pace, prices)
                 cost += prices.travel * travel(levels, k, before)
                 if cost < least:
                     best, least = k, cost
@@ -197,7 +199,7 @@ def along(p, levels, course, first, last, before, state, pace, prices, best, lea
 
 
 @kernel()
-def across(p, levels, course, first, last, before, state, pace, prices, best, least):
+def across(p, levels, course, first, last, before, health, state, pace, prices, best, least):
     """Two heads moved by one level together, every pair and every way."""
     n, here = levels.shape[1], best
     for h in range(3):
@@ -206,7 +208,7 @@ def across(p, levels, course, first, last, before, state, pace, prices, best, le
             up, along_up = here[h] + (way & 1) * 2 - 1, here[other] + (way & 2) - 1
             if 0 <= up < n and 0 <= along_up < n:
                 k = replaced(replaced(here, h, up), other, along_up)
-                cost = trial(p, course, first, last, valued(levels, k), state, pace, prices)
+                cost = trial(p, course, first, last, valued(levels, k), health, state, pace, prices)
                 cost += prices.travel * travel(levels, k, before)
                 if cost < least:
                     best, least = k, cost
@@ -214,7 +216,7 @@ def across(p, levels, course, first, last, before, state, pace, prices, best, le
 
 
 @kernel()
-def best_point(p, levels, course, first, last, before, rule, state, pace, prices):
+def best_point(p, levels, course, first, last, before, rule, health, state, pace, prices):
     """Coordinate search of the levels to hold over steps `first`..`last`-1: some fifty trials at eight levels a head.
 
     Starts from the better of the levels that are set now (`before`) and those of a rule (`rule`), then tries every
@@ -225,9 +227,9 @@ def best_point(p, levels, course, first, last, before, rule, state, pace, prices
     Returns:
         levels of the three heads, price of the trial.
     """
-    best, least = before, trial(p, course, first, last, valued(levels, before), state, pace, prices)
+    best, least = before, trial(p, course, first, last, valued(levels, before), health, state, pace, prices)
     if rule != before:
-        cost = trial(p, course, first, last, valued(levels, rule), state, pace, prices)
+        cost = trial(p, course, first, last, valued(levels, rule), health, state, pace, prices)
         cost += prices.travel * travel(levels, rule, before)
         if cost < least:
             best, least = rule, cost
@@ -236,13 +238,13 @@ def best_point(p, levels, course, first, last, before, rule, state, pace, prices
         for turn in range(3 * MAX_SWEEPS):
             was = best
             best, least = along(
-                p, levels, course, first, last, before, state, pace, prices, best, least, turn % 3
+                p, levels, course, first, last, before, health, state, pace, prices, best, least, turn % 3
             )
             still = still + 1 if best == was else 1
             if still == 3:
                 break
         was = best
-        best, least = across(p, levels, course, first, last, before, state, pace, prices, best, least)
+        best, least = across(p, levels, course, first, last, before, health, state, pace, prices, best, least)
         if best == was:
             break
     return best, least
@@ -295,6 +297,8 @@ def plan_batch(plans, levels, low, high, readings, tariff, pace, out):
             )
             before = nearest_levels(levels[r], readings.command[b, r])
             rule = nearest_levels(levels[r], rule_commands(p, low[r], high[r], now[0], now[1]))
-            best, _ = best_point(p, levels[r], course, 0, horizon, before, rule, state, pace, prices)
+            wear = wear_of(readings.faults[b, r])
+            health = (NORMAL, wear[0], wear[1], wear[2], wear[3], wear[4], 0.0)
+            best, _ = best_point(p, levels[r], course, 0, horizon, before, rule, health, state, pace, prices)
             for h in range(3):
                 out[b, r, h] = best[h]

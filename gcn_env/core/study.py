@@ -225,12 +225,15 @@ def decide(p, plan, low, high, course, t, controller, pace, now, state):
         before, rule_levels = nearest_levels(levels, now), nearest_levels(levels, rule)
         rough = Pace(pace.dt_s, controller.n_plant, pace.n_zone)
         best, least = best_point(
-            plan, levels, course, t, last, before, rule_levels, state, rough, controller.prices
+            plan, levels, course, t, last, before, rule_levels, HEALTHY, state, rough, controller.prices
         )
         # Long sub-steps hide some excursions (a unit that starts late): look closely before believing them.
-        if trial(plan, course, t, last, valued(levels, best), state, pace, controller.prices) > 1.01 * least:
+        if (
+            trial(plan, course, t, last, valued(levels, best), HEALTHY, state, pace, controller.prices)
+            > 1.01 * least
+        ):
             best, _ = best_point(
-                plan, levels, course, t, last, before, rule_levels, state, pace, controller.prices
+                plan, levels, course, t, last, before, rule_levels, HEALTHY, state, pace, controller.prices
             )
         return valued(levels, best)
     return rule

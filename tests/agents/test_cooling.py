@@ -227,6 +227,26 @@ def test_a_reading_at_the_limit_falls_back_to_conservative_set_points():
     assert (act[0] != safe[0]).any()
 
 
+@pytest.mark.compiled
+def test_known_faults_enter_the_plan():
+    """With an alarm of pumps or air handlers, MPC plans for what is left; the other rules do not look."""
+    w = with_plants("a", "b")
+    rng = np.random.default_rng(2)
+    seen = np.zeros((30, w.n_regions, len(REGIONS)), np.float32)
+    seen[..., REGIONS.ix.awake], seen[..., REGIONS.ix.load], seen[..., REGIONS.ix.server_fan] = 1.0, 0.95, 0.6
+    seen[..., REGIONS.ix.margin] = 1.0
+    seen[..., REGIONS.ix.dry_now] = rng.uniform(0.2, 1.2, (30, 1))
+    for lead in ("1h", "3h"):
+        seen[..., REGIONS.index(f"dry_{lead}")] = seen[..., REGIONS.ix.dry_now]
+    seen[..., REGIONS.ix.wet] = 0.8 * seen[..., REGIONS.ix.dry_now]
+    broken = seen.copy()
+    broken[..., REGIONS.ix.alarm_fan] = broken[..., REGIONS.ix.alarm_pump] = 1.0
+    for name in ("b0", "b1", "b2", "mpc"):
+        policy = cooling.RULES[name][0](w)
+        moved = (policy.act(seen) != policy.act(broken)).any((0, 2))
+        assert moved.all() if name == "mpc" else not moved.any()
+
+
 def test_the_standard_rules():
     names = standard_rules()
     assert len(names) == len(set(names)) == 2 * len(placement.RULES) + 4

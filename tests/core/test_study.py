@@ -7,7 +7,7 @@ import pytest
 
 from gcn_env.core import search, study
 from gcn_env.core.integrate import reset_plants
-from gcn_env.core.plant import at_rest
+from gcn_env.core.plant import HEALTHY, at_rest
 from gcn_env.core.plant_table import PLANT
 from gcn_env.core.search import Course, Pace, Prices, head_levels
 from gcn_env.core.study import COOLING, FACILITY, R
@@ -85,7 +85,7 @@ def test_the_search_is_near_the_best_of_all_triples(key, profile):
         rule = study.rule_commands(p, low, high, weather[0], weather[1])
         state, _, _, _, _ = at_rest(p, rule, weather, node, awake)
         k0 = search.nearest_levels(levels, rule)
-        args = (state, Pace(), Prices())
+        args = (HEALTHY, state, Pace(), Prices())
         best, cost = search.best_point(p, levels, c, 0, 3, k0, k0, *args)
         grid = itertools.product(range(6), repeat=3)
         least = min(search.trial(p, c, 0, 3, search.valued(levels, k), *args) for k in grid)
