@@ -114,17 +114,3 @@ def restart_timer(p):
 def pump_share(flow):
     """E23 pump power over rated power at a flow fraction, 30 % of the head static."""
     return flow * (0.3 + 0.7 * flow * flow)
-
-
-@kernel()
-def shared_fans(flow, left):
-    """E12 fans of which a share `left` runs, each at `flow / left`: power over that of all at full speed.
-
-    Args:
-        flow: total flow over design, not above `left`.
-        left: share of the fans in service.
-    """
-    if left <= 0.0:
-        return 0.0
-    speed = flow / left
-    return left * (0.03 + 0.97 * speed * speed * speed)

@@ -11,13 +11,12 @@ from gcn_env.core.compressor import (
     capacity_factor,
     energy_input,
     pump_share,
-    shared_fans,
     staged,
     wanted,
 )
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.plant_table import PLANT
-from gcn_env.core.thermal import raised
+from gcn_env.core.thermal import raised, shared_fans
 
 P = PLANT.ix
 PULL_DOWN_PU = 0.5  # most heat taken from a warm loop beyond its load [E]
@@ -122,7 +121,7 @@ def liquid_plant(p, dt, dry, wet, heat, loop, set_c, tcs, fws, running, timer, p
     if chilled > 0.0:
         lifted = energy_input(max(dry, p[P.head_floor_c]), cold, p[P.eir_loss], p[P.eir_lift])
         power = chilled * p[P.eir] * lifted
-    fans = p[P.reject_fan_pu] * shared_fans(min(g, fans_left), fans_left)
+    fans = p[P.reject_fan_pu] * shared_fans(g, fans_left)
     water = drop * p[P.dry_flow] * g * (3600.0 / LATENT_KJ_PER_KG) * p[P.make_up]
     loop += (into - reused - taken) / store
     out = taken + power + pump_out + fans

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from gcn_env.core.airside import air_unit, outdoor_air, outside_plant, unit_bank
-from gcn_env.core.compressor import LONG_S, capacity_factor, restart_timer, shared_fans
+from gcn_env.core.compressor import LONG_S, capacity_factor, restart_timer
 from gcn_env.core.electrical import pdu_loss, ups_loss
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.liquid import liquid_plant
@@ -22,6 +22,7 @@ from gcn_env.core.thermal import (
     hottest,
     leakage,
     liquid_chip_c,
+    shared_fans,
     walls_of,
     walls_split,
     zone_steps,
@@ -227,7 +228,7 @@ def advance(p, weather, node, awake, command, health, state, dt_s, n_plant, n_zo
         it = node + leak + awake * p[P.fan_pu] * fan * fan * fan
         ups = ups_loss(it, p[P.ups_a0], p[P.ups_a1], p[P.ups_a2])
         pdu = pdu_loss(it, p[P.pdu_d0], p[P.pdu_d2])
-        blower = p[P.air_fan_pu] * shared_fans(min(speed, air_left), air_left)
+        blower = p[P.air_fan_pu] * shared_fans(speed, air_left)
         room = blower + p[P.loss_inside] * (ups + pdu) + p[P.misc_inside] * misc
         back = supply + min(fan * per_fan / flow, 1.0) * (air - supply)
         before = running

@@ -31,6 +31,19 @@ def cubic_fan(speed):
 
 
 @kernel()
+def shared_fans(flow, left):
+    """E12 fans of which a share `left` runs, all at one speed: power over that of all at full speed.
+
+    Args:
+        flow: total flow over design; what exceeds `left` they cannot give.
+        left: share of the fans in service.
+    """
+    if left <= 0.0:
+        return 0.0
+    return left * cubic_fan(min(flow / left, 1.0))
+
+
+@kernel()
 def fan_target(base, slope, knee, inlet):
     """E6 fan flow a server asks for at an inlet temperature [degC]; `base` holds the load's share."""
     return min(max(base * (1.0 + slope * max(0.0, inlet - knee)), FAN_FLOOR), 1.0)

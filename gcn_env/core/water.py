@@ -14,13 +14,12 @@ from gcn_env.core.compressor import (
     energy_input,
     part_load,
     pump_share,
-    shared_fans,
     staged,
     wanted,
 )
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.plant_table import PLANT
-from gcn_env.core.thermal import raised
+from gcn_env.core.thermal import raised, shared_fans
 
 P = PLANT.ix
 PULL_DOWN_PU = 0.5  # most heat taken from a warm loop beyond its load: limits the rush after an outage [E]
@@ -172,7 +171,7 @@ def water_plant(
     heat, pumps, fans, water = taken + power, 0.0, 0.0, 0.0
     if by_tower:
         pumps = p[P.other_pump_pu] * max(base, running)
-        fans = p[P.reject_fan_pu] * shared_fans(min(g, fans_left), fans_left)
+        fans = p[P.reject_fan_pu] * shared_fans(g, fans_left)
         heat += pumps
         # Condenser water warms by no more than the heat it is given.
         warmed = min(p[P.cond_kj] / dt * (cond - before), heat)

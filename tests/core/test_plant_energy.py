@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from gcn_env.core import plant
 from gcn_env.core.air import CP_AIR, LATENT_KJ_PER_KG, humidity_ratio
-from gcn_env.core.compressor import shared_fans
 from gcn_env.core.plant import DARK, HEALTHY, NORMAL, ON_UPS, advance, at_rest, stored
-from gcn_env.core.thermal import cubic_fan
+from gcn_env.core.thermal import cubic_fan, shared_fans
 from tests.core.plant_fleet import KEYS
 from tests.core.plant_one import (
     AIR,
