@@ -1,7 +1,7 @@
 """Loss of supply, trips and faults of plants as courses in time (physics.md, 1.8, 4, E55, E57).
 
 `integrate` hands a region over to `walk` while its supply is out, while its nodes or compressors come back, and when a
-hall warms fast. There the control step is walked in sub-steps of 30 s (5 s in the hall): UPS strings carry the load
+hall warms fast. There the control step is walked in sub-steps of 30 s (2.5 s in the hall): UPS strings carry the load
 without compressors until a generator takes over; the hall warms; chips throttle at the next control step, and nodes
 stop for heat, or when the strings are empty. Nodes boot `RESTART_H` after power and inlet are back. The clock of
 running nodes holds for a control step, as their work does.
@@ -42,7 +42,9 @@ C = COUNTS.ix
 F = FLOWS.ix
 T = TERMS.ix
 FINE_S = 30.0  # s of a plant sub-step while things move fast
-FINE_ZONES = 6  # zone sub-steps of each
+FINE_ZONES = (
+    12  # zone sub-steps of each: half of both moves a loss of cooling by less than 0.15 K after a minute
+)
 RUSH_K = (
     5.0  # rise or fall of hall air in a control step above which it is walked: 1 K/min for a coarse sub-step
 )

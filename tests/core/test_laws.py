@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from gcn_env.core import thermal
 from gcn_env.core.compressor import capacity_factor, energy_input, part_load, pump_share
 from gcn_env.core.electrical import pdu_loss, ups_loss
+from gcn_env.core.outage import FINE_S, FINE_ZONES
+from gcn_env.core.plant import CUT_OUT_C, at_rest
 from gcn_env.core.plant_table import PLANT, column
 from gcn_env.core.water import tower_approach, tower_water, wet_factor
 from gcn_env.scenario.plants import PlantSite, archetypes, compile_plants
 from tests.core.plant_fleet import F, fleet, imbalance, power
+from tests.core.plant_one import INLET, course, middle, weather, without
 
 P = PLANT.ix
 KEYS = archetypes()
@@ -239,6 +242,23 @@ def test_halving_the_sub_steps_moves_a_month_by_less_than_a_thousandth():
     coarse = month(3, 5)
     fine = month(6, 5)
     assert np.abs(coarse / fine - 1.0).max() < 1e-3
+
+
+@pytest.mark.parametrize("fans", [1.0, 0.0])
+@pytest.mark.parametrize("key", KEYS)
+def test_halving_the_fine_sub_steps_moves_a_loss_of_cooling_by_little(key, fans):
+    """As `core.outage` walks it, with fans or without, until nodes cut out: less than 0.3 K after the first minute."""
+    p, command = middle(key)
+    sky, health = weather(30.0, 35.0), without(mode=1.0, fans=fans, pumps=fans)
+    rest, *_ = at_rest(p, command, sky, 0.8, 1.0)
+    coarse, _ = course(p, command, rest, health, 12, FINE_S, 0.8, sky, FINE_ZONES)
+    fine, _ = course(p, command, rest, health, 12, FINE_S / 2, 0.8, sky, FINE_ZONES)
+    inlet, finer = coarse[:, INLET], fine[::2, INLET]
+    before = np.cumprod(np.maximum(inlet, finer) < CUT_OUT_C - 3.0).astype(bool)
+    assert inlet[before][-1] > inlet[0] + 5.0
+    off = np.abs(inlet - finer)[before]
+    assert off[:3].max() < 0.5  # of some 15 K that halls warm in the first minute: a second and a half
+    assert off[3:].max() < 0.3
 
 
 @pytest.mark.compiled
