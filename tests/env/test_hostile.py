@@ -199,6 +199,19 @@ CALM = {
 }
 
 
+def absent_heads(world):
+    """bool [5 R]: heads that a region does not have."""
+    return (world.params.plant.head_high <= world.params.plant.head_low)[0].ravel()
+
+
+def middle_levels(world):
+    """Levels [5 R] in the middle of every head, no cap, battery at rest."""
+    middle = np.full(world.n_regions * N_HEADS, world.n_levels // 2)
+    middle[CAP::N_HEADS] = world.n_levels - 1
+    middle[absent_heads(world)] = 0
+    return middle
+
+
 def held_levels(sim, choices, hours):
     """Play `hours` with every slot left alone but for its first legal pool, and the heads of regions at `choices`."""
     q = sim.world.n_slots
@@ -214,12 +227,10 @@ def test_every_head_of_every_archetype_moves_the_bill_or_is_masked():
     """One environment for each end of each head, all under one seed, against the middle of all heads."""
     world = hostile.world(days=2, **CALM)
     n, levels = world.n_regions * N_HEADS, world.n_levels
-    middle = np.full(n, levels // 2)
-    middle[CAP::N_HEADS] = levels - 1  # no cap
-    choices = np.tile(middle, (2 * n + 1, 1))
+    choices = np.tile(middle_levels(world), (2 * n + 1, 1))
     for h in range(n):
         choices[1 + h, h], choices[1 + n + h, h] = 0, levels - 1
-    absent = (world.params.plant.head_high <= world.params.plant.head_low)[0].ravel()
+    absent = absent_heads(world)
     choices[:, absent] = 0
     sim = Sim(world, 2 * n + 1, autoreset=False)
     sim.reset(np.full(2 * n + 1, 9))
