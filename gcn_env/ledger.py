@@ -44,7 +44,7 @@ TERMS = Table(
             "USD",
             0,
             BIG,
-            "at the horizon: what unfinished work will still cost, and its lateness",
+            "at the horizon: what unfinished work will still cost, its lateness, energy missing from batteries",
         ),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.state import CARBON, PRICE
+from gcn_env.core.supply import START, STORE
 from gcn_env.ledger import FLOWS, TERMS
 
 F = FLOWS.ix
@@ -76,3 +77,14 @@ def settle(b, now, jobs, fleet, money, ledger):
         if kind != INFERENCE:
             late = now + work * n / speed - max(now, jobs.deadline[b, j])
             ledger.terms[b, T.settlement] += max(0.0, late) * jobs.value[b, j]
+
+
+@inlined()
+def settle_batteries(b, plants, money, site, ledger):
+    """At the horizon: what a battery holds less than at the start is bought back at the reference price.
+
+    So emptying it before the end does not pay.
+    """
+    for r in range(site.battery_kwh.shape[0]):
+        missing = START * site.battery_kwh[r] - plants.battery_kwh[b, r]
+        ledger.terms[b, T.settlement] += max(0.0, missing) / STORE * money.outlook_usd[r]

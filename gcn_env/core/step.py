@@ -24,7 +24,7 @@ from __future__ import annotations
 from gcn_env.core import rng
 from gcn_env.core.execution import execute, start
 from gcn_env.core.failures import fail
-from gcn_env.core.grid import bill, month_of, settle
+from gcn_env.core.grid import bill, month_of, settle, settle_batteries
 from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import LEASES
@@ -33,7 +33,7 @@ from gcn_env.core.power import full_clocks, node_power
 from gcn_env.core.sensors import sense
 from gcn_env.core.signals import look_out
 from gcn_env.core.state import BATTERY, CAP
-from gcn_env.core.supply import supply
+from gcn_env.core.supply import START, supply
 from gcn_env.core.workload import add_job, arrive, draw_origin, reset_sources, traffic
 from gcn_env.ledger import FLOWS
 
@@ -68,12 +68,13 @@ def total(terms):
 
 
 @kernel()
-def close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done):
+def close(lo, hi, timing, clock, jobs, plants, fleet, money, site, ledger, reward, done):
     """Phase: settle at the horizon, pay the reward, add the step to the episode's sums."""
     for b in range(lo, hi):
         done[b] = clock.step[b] >= timing.horizon
         if clock.step[b] == timing.horizon:
             settle(b, clock.now_h[b], jobs, fleet, money, ledger)
+            settle_batteries(b, plants, money, site, ledger)
         reward[b] = -total(ledger.terms[b]) / money.reference_usd
         for k in range(ledger.terms.shape[1]):
             ledger.terms_sum[b, k] += ledger.terms[b, k]
@@ -102,7 +103,7 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     sense(lo, hi, dt, clock, plants, site)
     fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, site, ledger)
     look_out(lo, hi, False, clock, signals, bank, money, site)
-    close(lo, hi, timing, clock, jobs, fleet, money, ledger, reward, done)
+    close(lo, hi, timing, clock, jobs, plants, fleet, money, site, ledger, reward, done)
 
 
 @kernel()
@@ -213,7 +214,7 @@ def reset_one(b, seed, split, years, timing, state, world):
         plants.outage_h[b, r], plants.down_h[b, r], plants.lock_s[b, r] = 0.0, 0.0, 0.0
         plants.fault_h[b, r] = 0.0
         plants.ups_kwh[b, r], plants.generator[b, r] = site.ups_kwh[r], 0
-        plants.battery_kwh[b, r], plants.battery_kw[b, r] = 0.5 * site.battery_kwh[r], 0.0
+        plants.battery_kwh[b, r], plants.battery_kw[b, r] = START * site.battery_kwh[r], 0.0
         plants.pv_kw[b, r], plants.wind_kw[b, r], plants.breaker[b, r] = 0.0, 0.0, 0.0
         plants.curtail_in_h[b, r], plants.curtail_h[b, r], plants.curtail_kw[b, r] = 0.0, 0.0, 0.0
         plants.highest_kw[b, r] = 0.0

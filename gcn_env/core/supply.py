@@ -33,7 +33,7 @@ PV_SYSTEM = 0.86  # inverter, wiring, soiling [E]
 SHEAR = 0.14  # exponent of the wind profile over open land [E]
 CUT_IN, RATED, CUT_OUT, RESTART = 3.0, 12.0, 25.0, 22.0  # m/s at the hub [E]
 STORE = 0.922  # charging and discharging each: 85 % AC to AC (NREL ATB)
-LEAST, MOST = 0.1, 0.95  # state of charge
+LEAST, START, MOST = 0.1, 0.5, 0.95  # state of charge: lowest, of an episode's start, highest
 FADE = 4e-5  # 1/h self-discharge, 3 % a month [E]
 BREAKER_S, BREAKER_HOLD = 900.0, 1.04**2  # E47 [E]: 104 % is held for ever
 # outdoor temperature [degC] where heating ends, and of the full demand [E]

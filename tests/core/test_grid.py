@@ -5,7 +5,7 @@ import datetime
 import numpy as np
 import pytest
 
-from gcn_env.core.grid import bill, month_of, settle
+from gcn_env.core.grid import bill, month_of, settle, settle_batteries
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import BATCH, INFERENCE, TRAINING, Bank
 from gcn_env.core.signals import look_out, outlook_mean
@@ -126,6 +126,21 @@ def test_settlement_by_hand(kind, deadline):
         usd += 5.0 * max(0.0, 100.0 + 8.0 / speed[can].mean() - max(100.0, deadline))
     assert s.ledger.terms[0, T.settlement] == pytest.approx(usd)
     assert np.count_nonzero(s.ledger.terms) == 1
+
+
+@kernel()
+def _settle_batteries(plants, money, site, ledger):
+    settle_batteries(0, plants, money, site, ledger)
+
+
+def test_batteries_are_settled_at_half_full():
+    p = world("plants").params
+    s = allocate(1, 4, 1, 7, 7, 4)
+    s.plants.battery_kwh[0] = 0.5 * p.site.battery_kwh + np.where(np.arange(7) % 2, -1.0, 3.0)
+    _settle_batteries(s.plants, p.money, p.site, s.ledger)
+    short = np.arange(7) % 2 == 1
+    want = (p.money.outlook_usd * short).sum() / 0.922
+    assert s.ledger.terms[0, T.settlement] == pytest.approx(want)
 
 
 def outside(kind="perfect", **changes):
