@@ -10,6 +10,7 @@ inverters follow the grid's voltage, and islands are not modelled; UPS and gener
 
 Engineering choices [E]: all panels lie flat; solar time leaves out the equation of time (at most 16 min); cloud cover
 and wind hold for the hour; a battery keeps its last tenth for itself (depth of discharge), not for ride-through.
+Left out: export, take-or-pay, bids for frequency response, a battery's ageing other than its cost per kWh.
 """
 
 from __future__ import annotations
