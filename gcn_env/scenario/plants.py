@@ -100,6 +100,13 @@ def parameters(site: PlantSite) -> dict[str, float]:
     for name in DIVISORS:
         if not values[name] > 0.0:
             raise UserError(f"plant parameter {name} = {values[name]:g} must be above 0. {remedy}")
+    if (
+        values["structure_kw_per_k_kw"] * 900.0 > values["structure_kj_per_k_kw"]
+    ):  # a sub-step would overshoot
+        raise UserError(
+            f"plant parameter structure_kj_per_k_kw = {values['structure_kj_per_k_kw']:g} must be at least 900 s of "
+            f"structure_kw_per_k_kw = {values['structure_kw_per_k_kw']:g}. {remedy}"
+        )
     if values["compressor_units"] % 1.0:
         raise UserError(
             f"plant parameter compressor_units = {values['compressor_units']:g} must be whole. {remedy}"
