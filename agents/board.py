@@ -41,14 +41,14 @@ def write(
         images: PNG files by tag.
         pages: Markdown by tag.
     """
-    with _Run(folder / REPORT_RUN) as run:
+    with BoardRun(folder / REPORT_RUN) as run:
         run.experiment()
         for tag, text in pages.items():
             run.text(tag, text)
         for tag, png in images.items():
             run.image(f"figures/{tag}", png)
     for name in results.policies:
-        with _Run(folder / slug(name)) as run:
+        with BoardRun(folder / slug(name)) as run:
             run.session(name, learned=name in results.learned)
             for row, values in zip(KPIS.rows, results.kpis[results.policies.index(name)].T, strict=True):
                 what = f"{row.doc} [{row.unit}]; step: paired episode"
@@ -90,7 +90,7 @@ def hourly(record: Record) -> dict[str, tuple[npt.NDArray[Any], str]]:
     }
 
 
-class _Run:
+class BoardRun:
     """One run folder and its event file."""
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +99,7 @@ class _Run:
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventFileWriter(str(folder))
 
-    def __enter__(self) -> _Run:
+    def __enter__(self) -> BoardRun:
         return self
 
     def __exit__(

@@ -33,7 +33,7 @@ TERM_COLOURS = (
 )  # fmt: skip
 WIDTH, DPI = 7.2, 140  # inches, dots per inch: 1008 pixels; large letters, since TensorBoard shows thumbnails
 STRIPS_AT_MOST, LINES_AT_MOST = 4, 8  # policies with a page of strips, and lines in the figure of a week
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow":
     True, "axes.grid": True, "grid.color": "#E3E3E3", "grid.linewidth": 0.8, "legend.frameon": False,
@@ -64,7 +64,7 @@ def draw(results: Results, comparison: Comparison) -> dict[str, Figure]:
     """Every figure the results allow, by name; names are file stems and TensorBoard tags."""
     import matplotlib as mpl
 
-    style: Any = _STYLE
+    style: Any = STYLE
     with mpl.rc_context(style):
         out = {
             "cost_by_term": cost_by_term(results, comparison),
