@@ -3,6 +3,7 @@
 Verbs:
     describe [SCENARIO]   regions, pools and jobs of a scenario, in tables
     describe --tables     observation, action, ledger and key figures, in tables (gcn_env/README.md holds this)
+    describe --plants     parameters of the plants with their sources, in tables (gcn_env/core/README.md holds this)
     policies              names of all rules
     tune-cooling          tune the weather resets of B2 on training years and write their table
 """
@@ -24,6 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "--tables", action="store_true", help="observation, action, ledger and key figures instead"
     )
+    describe.add_argument("--plants", action="store_true", help="parameters of the plants instead")
     describe.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
     verbs.add_parser("policies", help="names of all rules")
     tune = verbs.add_parser(
@@ -68,6 +70,10 @@ def main(argv: list[str] | None = None) -> int:
             from gcn_env.describe import environment_page
 
             print(environment_page(), end="")
+        elif args.plants:
+            from gcn_env.describe import plants_page
+
+            print(plants_page(), end="")
         else:
             from gcn_env import load_world
             from gcn_env.describe import scenario_page

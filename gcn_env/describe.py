@@ -7,7 +7,7 @@ from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.metrics import KPIS
 from gcn_env.observation import TABLES
 from gcn_env.scenario.compile import World
-from gcn_env.scenario.plants import archetype, archetypes
+from gcn_env.scenario.plants import archetype, archetypes, sources
 from gcn_env.tables import Table
 
 _HEADINGS = {
@@ -59,6 +59,27 @@ def environment_page() -> str:
     parts.append(_section("Counts", COUNTS))
     parts.append("## Key figures\n\n" + _section("Of an episode", KPIS))
     return "".join(parts).rstrip() + "\n"
+
+
+def plants_page() -> str:
+    """Markdown of the plants' parameters: value and source tag by archetype, then every source in words."""
+    keys = archetypes()
+    lines = ["| archetype | what it is |\n|---|---|\n"]
+    lines += [f"| {key} | {archetype(key)['name']} |\n" for key in keys]
+    lines.append(f"\n### Values\n\n| parameter | {' | '.join(keys)} |\n|---|{'---|' * len(keys)}\n")
+    words: dict[tuple[str, str], list[str]] = {}
+    for name in sources(keys[0]):
+        cells = []
+        for key in keys:
+            value, text = sources(key)[name]
+            tag = text.split()[0] if text.split()[0] in "VREFC" else ""
+            cells.append(f"{value:g} {tag}".rstrip())
+            words.setdefault((name, text), []).append(key)
+        lines.append(f"| `{name}` | {' | '.join(cells)} |\n")
+    lines.append("\n### Sources\n\n| parameter | archetypes | source |\n|---|---|---|\n")
+    for (name, text), of in words.items():
+        lines.append(f"| `{name}` | {'all' if len(of) == len(keys) else ''.join(of)} | {text} |\n")
+    return "".join(lines)
 
 
 def scenario_page(world: World) -> str:

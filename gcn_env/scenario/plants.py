@@ -114,6 +114,16 @@ def parameters(site: PlantSite) -> dict[str, float]:
     return values
 
 
+def sources(key: str) -> dict[str, tuple[float, str]]:
+    """Parameters of an archetype with where each value comes from: `{name: (value, source)}`; tags as in the file.
+
+    Raises:
+        UserError: if there is no such archetype.
+    """
+    rows = {**_document()["common"], **archetype(key)["set"]}
+    return {name: (float(row["value"]), str(row["source"])) for name, row in rows.items()}
+
+
 def _columns(site: PlantSite) -> dict[str, float]:
     a, entry = parameters(site), archetype(site.archetype)
     kpa = pressure_kpa(site.elevation_m)
