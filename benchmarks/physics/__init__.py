@@ -1,0 +1,1 @@
+"""Validation of the plant kernels against published figures: `python benchmarks/validate_physics.py`."""
