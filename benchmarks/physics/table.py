@@ -1,8 +1,8 @@
 """The 34 rows: what is published, by whom, and how near is near enough. What we measure is in the other modules.
 
-Kind: "calibration" where the figure chose a parameter, "validation" where it did not. Source tags: V read in the named
-source; R recalled from the literature and not checked again, so an assumption; C computed by an independent
-implementation of the same equations; E engineering judgement.
+Kind: "calibration" where the figure chose a parameter (of row 8 its water did), "validation" where it did not. Source
+tags: V read in the named source; R recalled from the literature and not checked again, so an assumption; C computed by
+an independent implementation of the same equations; E engineering judgement.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ ROWS: tuple[Row, ...] = (
         "PUE and WUE, c, Northern Virginia",
         "Google 1.09, Microsoft 1.144 / 0.17 L/kWh, AWS 1.15 / 0.12",
         "1.08-1.16; 0.05-0.25",
-        _V,
+        _C,
         _CLOUD,
     ),
     Row(9, "PUE, c, Phoenix and Las Vegas", "Google 1.08, Microsoft 1.22", "1.08-1.23", _V, _CLOUD),
