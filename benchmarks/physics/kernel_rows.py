@@ -103,7 +103,10 @@ def time_constant(lab: Lab) -> Measured:
     for key in (k for k in "abc" if k in lab.keys):
         fast, slow = supply_step(key)
         checks += [within(f"{key}, 63 %", fast, 150.0, 600.0, "s", 0), shown(f"{key}, 95 %", slow, "s", 0)]
-    return checks, "thermal.zone_steps, return air after a supply step of 1 K at full load, fans constant"
+    return (
+        checks,
+        "thermal.zone_step in the hall of each archetype: return air after a supply step of 1 K, server fans constant",
+    )
 
 
 @measures(24)

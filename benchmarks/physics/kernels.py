@@ -145,22 +145,20 @@ def seconds_to(limit_c: float, inlet: Array, dt: float = 5.0) -> float:
     return dt * (k - (inlet[k] - limit_c) / max(inlet[k] - inlet[k - 1], 1e-12)) if k else 0.0
 
 
-def supply_step(key: str, dt: float = 5.0, minutes: float = 50.0) -> tuple[float, float]:
-    """Seconds until the return air has answered 63 % and 95 % of a supply-air step of 1 K, server fans constant."""
+def supply_step(key: str, dt: float = 5.0, minutes: float = 90.0) -> tuple[float, float]:
+    """Seconds until the return air of a hall has answered 63 % and 95 % of a supply-air step of 1 K.
+
+    The hall alone (`thermal.zone_step`) at full load with server fans at their floor, no walls: IT mass and air.
+    """
     p = row_of(key)
-    supply_c = 18.0  # below the knee of the server fans
-    base, flow = p[P.fan_base], p[P.supply_flow]
-    held = (base, 0.9, 1.0)
-    zone = (supply_c + 15.0, supply_c + 10.0, supply_c, supply_c, base)
-
-    def go(zone: tuple[float, ...], set_c: float, n: int) -> tuple[float, ...]:
-        out = thermal.zone_steps(p, n, dt, 0.0, *zone, *held, set_c, 0.0, 0.0, flow, 0.0, 0.0, set_c)
-        return tuple(out[:5])
-
-    zone = go(zone, supply_c, 20000)
-    air = [zone[1]]
-    for _ in range(int(minutes * 60 / dt)):
-        zone = go(zone, supply_c + 1.0, 1)
-        air.append(zone[1])
-    answer = (np.array(air) - air[0]) / (go(zone, supply_c + 1.0, 20000)[1] - air[0])
+    flow, r = p[P.fan_base] * p[P.server_flow], p[P.recirculation]
+    stores = [p[at] / dt for at in (P.mass_kj, P.air_kj, P.cold_kj)]
+    rise = 1.0 / flow
+    zone = (20.0 + rise / thermal.EXCHANGE, 20.0 + rise, 20.0)
+    returned = []
+    for k in range(int(2 * minutes * 60 / dt)):
+        supply = 20.0 if k < minutes * 60 / dt else 21.0
+        zone = thermal.zone_step(*zone, 1.0, 0.0, flow, r, supply, *stores, 0.0, supply)[:3]
+        returned.append(zone[1])
+    answer = np.array(returned[len(returned) // 2 - 1 :]) - returned[len(returned) // 2 - 1]
     return seconds_to(0.632, answer, dt), seconds_to(0.95, answer, dt)
