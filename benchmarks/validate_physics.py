@@ -19,6 +19,7 @@ from typing import Any
 
 NEEDED = 30  # passes that --strict asks for
 DEFAULT_OUT = Path("reports/physics")
+MARK = "<!-- validation -->"
 
 
 def numbers(text: str) -> list[int]:
@@ -58,6 +59,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default=None,
         help="folder with weather/ and epw/: measured weather where there is some",
     )
+    parser.add_argument(
+        "--page", type=Path, default=None, help=f"Markdown file to put the rows in, below `{MARK}`"
+    )
     parser.add_argument("--strict", action="store_true", help=f"fail below {NEEDED} passes of 34")
     return parser.parse_args(argv)
 
@@ -72,16 +76,26 @@ def package() -> ModuleType:
     return importlib.import_module("benchmarks.physics")
 
 
+def unusable(args: argparse.Namespace) -> str:
+    """What is wrong with the folders and files that were named; empty if nothing is."""
+    if args.data is not None and not args.data.is_dir():
+        return f"--data {args.data}: no such folder; give the one that holds weather/ and epw/"
+    if args.page is not None and not (
+        args.page.is_file() and f"{MARK}\n" in args.page.read_text(encoding="utf-8")
+    ):
+        return f"--page {args.page}: no file with the line {MARK}, below which the rows could go"
+    return ""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, write."""
     args = parse(argv)
     physics: Any = package()
     from tqdm import tqdm
 
-    if args.data is not None and not args.data.is_dir():
-        print(
-            f"--data {args.data}: no such folder; give the one that holds weather/ and epw/", file=sys.stderr
-        )
+    wrong = unusable(args)
+    if wrong:
+        print(wrong, file=sys.stderr)
         return 2
     full = args.rows is None and not args.quick
     with tqdm(unit="plant-year", disable=None, leave=False) as bar:
@@ -100,7 +114,11 @@ def main(argv: list[str] | None = None) -> int:
     command = " ".join(["python benchmarks/validate_physics.py", *(sys.argv[1:] if argv is None else argv)])
     mode = "Four days of every month." if args.quick else "Whole years."
     meta = {"command": public(command, args.data), "mode": mode, "quick": args.quick, "needed": NEEDED}
-    physics.report.write(args.out, findings, lab, meta, figures)
+    sections = physics.report.write(args.out, findings, lab, meta, figures)
+    if args.page is not None:
+        kept, mark, _ = args.page.read_text(encoding="utf-8").partition(f"{MARK}\n")
+        text = "\n\n".join([f"`{meta['command']}`", *sections.values()])
+        args.page.write_text(kept + mark + text + "\n", encoding="utf-8")
     passed = sum(f.passed for f in findings)
     for f in findings:
         ours = "; ".join(physics.report.shown(c) for c in f.checks if c.judged).replace("**", "")

@@ -163,8 +163,8 @@ def _finite(value: float) -> float | str:
 
 def write(
     out: Path, findings: Sequence[Finding], lab: Lab, meta: Mapping[str, Any], figures: Mapping[str, Any]
-) -> str:
-    """Write everything below `out`; returns the page."""
+) -> dict[str, str]:
+    """Write everything below `out`; returns the sections of the page."""
     sections = pages(findings, lab, meta, study=bool(figures))
     images = {name: png(figure) for name, figure in figures.items()}
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ def write(
     payload = json.dumps(to_json(findings, lab, meta), indent=1, allow_nan=False)
     (out / "validation.json").write_text(payload + "\n", encoding="utf-8")
     _board(out / "tensorboard", findings, lab, sections, images)
-    return page
+    return sections
 
 
 def _board(

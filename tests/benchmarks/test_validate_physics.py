@@ -71,6 +71,8 @@ def test_wrong_rows_and_folders_are_one_line(tmp_path, capsys):
         validate_physics.parse(["--rows", "x"])
     assert validate_physics.main(["--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
     assert "no such folder" in capsys.readouterr().err
+    assert validate_physics.main(["--page", str(tmp_path / "none.md"), "--out", str(tmp_path)]) == 2
+    assert validate_physics.MARK in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +112,18 @@ def test_outputs_load(small):
 @pytest.mark.slow
 def test_strict_fails_below_thirty(small, tmp_path):
     assert validate_physics.main(["--rows", "18", "--strict", "--out", str(tmp_path)]) == 1
+
+
+def test_published_table_has_the_rows_as_they_are_now(root):
+    """Numbers are those of the run that wrote the page; targets, figures and tolerances must be today's."""
+    page = (root / "benchmarks" / "README.md").read_text().split(validate_physics.MARK)[1]
+    lines = re.findall(
+        r"^\| (\d+) \| (.*?) \| (.*?) \| (.*?) \| (\w+) \| .* \| (pass|\*\*miss\*\*) \|$", page, re.M
+    )
+    assert [(int(x[0]), *x[1:5]) for x in lines] == [row[:5] for row in table.ROWS]
+    passed = sum(x[5] == "pass" for x in lines)
+    assert f"## {passed} of 34 rows inside tolerance" in page
+    assert passed >= validate_physics.NEEDED
+    for number in (int(x[0]) for x in lines if x[5] != "pass"):
+        assert f"- **Row {number}**" in page
+        assert number in MISSES
