@@ -1,8 +1,8 @@
 """The 34 rows: what is published, by whom, and how near is near enough. What we measure is in the other modules.
 
-Kind: "calibration" where the figure chose a parameter (of row 8 its water did), "validation" where it did not. Source
-tags: V read in the named source; R recalled from the literature and not checked again, so an assumption; C computed by
-an independent implementation of the same equations; E engineering judgement.
+Kind: "calibration" where the figure chose a parameter (the water of rows 6 and 8 did), "validation" where it did not.
+Source tags: V read in the named source; R recalled from the literature and not checked again, so an assumption; C
+computed by an independent implementation of the same equations; E engineering judgement.
 """
 
 from __future__ import annotations
