@@ -223,8 +223,8 @@ def searched(
 def agent_row(lab: Lab, keys: Sequence[str], climates: Sequence[str], low: float, high: float) -> list[Check]:
     """A published agent's saving against ours: the search minimises cooling energy, as those agents did."""
     mean = searched(lab, keys, climates)
-    checks = [within("search for cooling energy, mean", mean["cooling energy"], low, high, "%", 1)]
-    checks.append(shown("search for facility energy, mean", mean["facility energy"], "%", 1))
+    checks = [within("search for cooling energy, mean", mean["cooling energy"], low, high, "%")]
+    checks.append(shown("search for facility energy, mean", mean["facility energy"], "%"))
     for c in climates if len(keys) == 1 else ():
         checks.append(shown(c, lab.saving(keys[0], c, "oracle-cooling", "B1"), "%", 1))
     for k in keys if len(keys) > 1 else ():

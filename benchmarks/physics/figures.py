@@ -273,7 +273,12 @@ def outage() -> Figure:
         inlet = without_cooling(hall, minutes=10.0)
         t = np.arange(len(inlet)) * 5.0 / 60.0
         ax.plot(t, inlet, LINES[i], color=OKABE_ITO[i], lw=2, label=hall.name)
-    for limit, what in ((27.0, "recommended limit"), (40.0, "rows 22 and 24"), (45.0, "trip")):
+    for limit, what in (
+        (27.0, "recommended limit"),
+        (40.0, "rows 22 and 24"),
+        (45.0, "trip"),
+        (60.0, "servers cut their own power"),
+    ):
         ax.axhline(limit, color=GREY, lw=1, ls=":")
         ax.annotate(f"{limit:g} °C, {what}", (10.0, limit), ha="right", va="bottom", fontsize=8, color=GREY)
     for seconds, colour, label in (
