@@ -248,7 +248,7 @@ def synthetic_years(
 ) -> Array:
     """Synthetic years, float32 [Y, 8784, R, 8] in bank columns (`bank.COLUMNS`).
 
-    Some 45 ms and 1.4 MB a year for five regions. See `synthetic_year` for the arguments and errors.
+    Some 50 ms and 1.4 MB a year for five regions. See `synthetic_year` for the arguments and errors.
     """
     out = np.empty((len(year_ids), BANK_HOURS, len(profiles), len(COLUMNS)), np.float32)
     for i, year_id in enumerate(year_ids):
