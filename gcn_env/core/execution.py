@@ -173,6 +173,7 @@ def kill(b, j, jobs, pools, fleet, ledger):
         while k != j:
             previous, k = k, jobs.behind[b, k]
         unlink(b, j, previous, jobs, pools)
+    pools.stirred[b, p] = 1
     jobs.unsaved[b, j] = 0.0
     jobs.status[b, j] = PENDING
     jobs.pool[b, j] = -1
@@ -256,8 +257,9 @@ def _open_step(b, t0, t1, jobs, pools, plants, fleet):
             jobs.event[b, n] = j
             n += 1
     for p in range(fleet.region.shape[0]):
-        if pools.waiting[b, p] > 0:  # repairs and kills changed what is free
+        if pools.waiting[b, p] > 0 and (changed or pools.stirred[b, p] == 1):
             n = start_what_fits(b, p, t0, t1, n, jobs, pools, fleet)
+        pools.stirred[b, p] = 0
     return n
 
 
@@ -318,6 +320,7 @@ def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
     """Progress of what still runs, waiting of what does not, and the devices' outlook per pool."""
     status, pool, work, unsaved = jobs.status[b], jobs.pool[b], jobs.work[b], jobs.unsaved[b]
     speed, ready, interval, held = jobs.speed[b], jobs.ready[b], jobs.checkpoint[b], jobs.held[b]
+    kind, finish, deadline = jobs.kind[b], jobs.finish[b], jobs.deadline[b]
     queued, running, pace, region = pools.queued[b], pools.running[b], pools.pace[b], fleet.region
     for p in range(region.shape[0]):
         queued[p] = 0.0
@@ -327,7 +330,7 @@ def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
         started = t1
         if status[j] == RUNNING:
             p = pool[j]
-            rate = speed[j] * pace[p, jobs.kind[b, j]]
+            rate = speed[j] * pace[p, kind[j]]
             started = ready[j]
             since = min(max(t0, started), t1)
             done = min((t1 - since) * rate, work[j])
@@ -336,7 +339,9 @@ def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
             if unsaved[j] >= interval[j] > 0.0:
                 unsaved[j] -= interval[j] * int(unsaved[j] / interval[j])
             work_done += book_run(b, j, since, t1, rate, jobs, pools, fleet)
-            running[p] += held[j] * work[j] / speed[j]
+            running[p] += held[j] * (finish[j] - t1)
+            if kind[j] != INFERENCE and started <= t0 and deadline[j] >= t1:  # most jobs: neither late nor waiting
+                continue
         elif status[j] != PENDING:
             p = pool[j]
             queued[p] += held[j] * work[j] / speed[j]

@@ -25,6 +25,7 @@ def _lose_node(b, p, u, jobs, pools, fleet, ledger):
     node = fleet.node[p]
     at = u * pools.healthy[b, p]
     pools.healthy[b, p] -= node
+    pools.stirred[b, p] = 1
     reached = 0
     for j in range(jobs.n_live[b]):
         if jobs.status[b, j] == RUNNING and jobs.pool[b, j] == p:
@@ -97,6 +98,7 @@ def fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, site, ledger):
                 for _ in range(broken):
                     if rng.uniform(state, b, rng.FAILURES) < mended:
                         healthy[b, p] += node
+                        pools.stirred[b, p] = 1
             mean = healthy[b, p] // node * fleet.fail[p] * dt
             for _ in range(rng.poisson(state, b, rng.FAILURES, mean)):
                 u = rng.uniform(state, b, rng.FAILURES)

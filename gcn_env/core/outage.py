@@ -160,44 +160,35 @@ def walk(b, r, p, weather, node, awake, floor, command, wear, wanted, state, dt_
             h = min(h, out_s - t)
             if generator > 0 and not carried:
                 h = min(h, takes_over - t)
-        up = down_s <= 0.0
-        boots = not up and not stops and (grid or carried) and cool_enough_to_boot(p, state[2], chip)
-        runs = up or boots
-        load, on = (node, awake) if runs else (0.0, floor)
-        lit = grid or carried or up
-        after, de, more, h_hot, h_chip, h_factor = state, NOTHING, 0, hot, chip, factor
-        if lit:
-            on_ups = 0.0 if grid or carried else 1.0
-            mode = ON_UPS if on_ups > 0.0 else NORMAL
-            left = stands if on_ups > 0.0 else 1.0
-            health = (mode, fans * left, out, pumps * left, tower, coil, wanted)
-            after, de, more, h_hot, h_chip, h_factor = advance(
-                p, weather, load, on, command, health, state, h, 1, FINE_ZONES
-            )
-            if not grid:
-                need = drawn(de) * scale
-                made = min(need, rating * h) if carried else 0.0
-                lit = need - made <= held
-                if lit:
-                    held -= need - made
-                    flows[b, r, F.storage_out] += (need - made) / 3600.0
-                    flows[b, r, F.generator] += made / 3600.0
-                    if carried:
-                        flows[b, r, F.fuel] += fuel_l(made / h, rating, h / 3600.0)
-                        generator = 2
-                else:
-                    generator = 0 if carried else generator  # overloaded
-        if not lit:
-            health = (DARK, fans, out, pumps, tower, coil, wanted)
-            after, de, more, h_hot, h_chip, h_factor = advance(
-                p, weather, 0.0, floor, command, health, state, h, 1, FINE_ZONES
-            )
+        powered, up = grid or carried, down_s <= 0.0
+        boots = not up and not stops and powered and cool_enough_to_boot(p, state[2], chip)
+        load, on = (node, awake) if up or boots else (0.0, floor)
+        mode, left = (NORMAL, 1.0) if powered else (ON_UPS if up else DARK, stands)
+        health = (mode, fans * left, out, pumps * left, tower, coil, wanted)
+        after, de, more, h_hot, h_chip, h_factor = advance(
+            p, weather, load, on, command, health, state, h, 1, FINE_ZONES
+        )
+        if not grid and mode > DARK:
+            need = drawn(de) * scale
+            made = min(need, rating * h) if carried else 0.0
+            if need - made > held and carried:  # overloaded: the strings carry on alone
+                generator = 0
+                continue
+            if need - made > held:
+                down_s, stops = RESTART_H * 3600.0, True
+                continue
+            held -= need - made
+            flows[b, r, F.storage_out] += (need - made) / 3600.0
+            if carried:
+                flows[b, r, F.generator] += made / 3600.0
+                flows[b, r, F.fuel] += fuel_l(made / h, rating, h / 3600.0)
+                generator = 2
         state, e, starts, hot, chip, factor = after, plus(e, de), starts + more, h_hot, h_chip, h_factor
         hot_s = hot_s + h if state[2] > p[P.trip_inlet_c] else 0.0
-        still_s += h if not (lit and runs) else 0.0
-        down_s -= h if boots and lit else 0.0
-        lock_s = max(0.0, lock_s - h) if lit and (grid or carried) else p[P.restart_s]
-        if up and (not lit or hot_enough_to_stop(p, chip, hot_s)):
+        still_s += 0.0 if up or boots else h
+        down_s -= h if boots else 0.0
+        lock_s = max(0.0, lock_s - h) if powered else p[P.restart_s]
+        if up and hot_enough_to_stop(p, chip, hot_s):
             down_s, stops = RESTART_H * 3600.0, True
         t += h
     plants.down_h[b, r] = max(0.0, down_s / 3600.0) if down_s > 1e-3 else 0.0

@@ -120,7 +120,7 @@ class Pools(NamedTuple):
     last: Array  # int32 [B, P] its end, -1 none
     awake: Array  # float64 [B, P] devices not asleep
     queued: Array  # float64 [B, P] device-hours waiting or on their way, at the pool's speed
-    running: Array  # float64 [B, P] device-hours left of running jobs, at the pool's speed
+    running: Array  # float64 [B, P] device-hours left of running jobs, at the pool's present pace
     busy_h: Array  # float64 [B, P] device-hours run in the last step
     load_h: Array  # float64 [B, P] power-weighted device-hours run in the last step (utilisation times hours)
     kw: Array  # float64 [B, P] mean node power of the last step
@@ -128,6 +128,7 @@ class Pools(NamedTuple):
     drawn: Array  # float64 [B, P] peak power at that frequency over peak power (E51)
     pace: Array  # float64 [B, P, N_CLASSES] speed at that frequency over full speed (E52)
     up: Array  # float64 [B, P] scratch of one step: devices awake by now
+    stirred: Array  # int8 [B, P] 1: failures, repairs or kills since its local scheduler last looked
 
 
 class Plants(NamedTuple):
@@ -213,7 +214,7 @@ _TYPES: dict[str, Any] = {
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
     "order": np.int64, "shown": np.int64, "compressor": np.int8, "generator": np.int8,
-    "event": np.int32, "queue": np.int32,
+    "stirred": np.int8, "event": np.int32, "queue": np.int32,
     "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32,
     "busy": np.int32, "claimed": np.int32, "month": np.int64,
 }  # fmt: skip

@@ -208,7 +208,7 @@ def reset_one(b, seed, split, years, timing, state, world):
         pools.first[b, p], pools.last[b, p] = -1, -1
         pools.queued[b, p], pools.running[b, p] = 0.0, 0.0
         pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
-        pools.up[b, p] = fleet.devices[p]
+        pools.up[b, p], pools.stirred[b, p] = fleet.devices[p], 0
     full_clocks(b, pools, plants)
     for r in range(geo.design_kw.shape[0]):
         plants.outage_h[b, r], plants.down_h[b, r], plants.lock_s[b, r] = 0.0, 0.0, 0.0

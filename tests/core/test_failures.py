@@ -122,6 +122,7 @@ def test_outages_begin_and_end_and_stop_no_job_by_themselves():
     assert s.ledger.counts[0, C.killed] == 0
 
 
+@pytest.mark.compiled
 def test_generators_start_as_often_as_they_should():
     luck = Luck(500, outage_per_h=1e9)
     luck.site = no_site(2, generator_start=0.7, generator_kw=1.0)
@@ -187,6 +188,7 @@ def test_leases_are_credited_for_hours_in_the_dark():
     assert s.ledger.terms[0, T.slo] == pytest.approx(0.3)
 
 
+@pytest.mark.compiled
 def test_faults_of_plants_begin_and_are_mended():
     luck = Luck(400)
     n = len(FAULTS)
