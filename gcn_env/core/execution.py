@@ -148,9 +148,9 @@ def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
 
 
 @inlined()
-def book_run(b, j, since, to, rate, jobs, pools, fleet):
-    """Book device-hours of job `j` from `since` to `to`; returns reference device-hours of work done at `rate`."""
-    p, hours = jobs.pool[b, j], max(0.0, to - since)
+def book_run(b, j, hours, rate, jobs, pools, fleet):
+    """Book device-hours of `hours` that job `j` ran; returns reference device-hours of work done at `rate`."""
+    p = jobs.pool[b, j]
     device_h = jobs.held[b, j] * hours
     pools.busy_h[b, p] += device_h
     pools.load_h[b, p] += device_h * fleet.load[jobs.kind[b, j], p]
@@ -198,8 +198,9 @@ def shortfall(b, j, p, jobs, pools, fleet, geo):
     Too far from its users, all is missed and the share of the overshoot is credited, at most all. At a lower clock only
     the share E52 is served in time; the rest is missed and credited in full.
     """
-    over = (geo.rtt_ms[jobs.origin[b, j], fleet.region[p]] + fleet.service_ms[p]) / jobs.slo[b, j] - 1.0
-    far, paid = (1.0, min(1.0, over)) if over > 0.0 else (0.0, 0.0)
+    slo = jobs.slo[b, j]
+    over = geo.rtt_ms[jobs.origin[b, j], fleet.region[p]] + fleet.service_ms[p] - slo
+    far, paid = (1.0, min(1.0, over / slo)) if over > 0.0 else (0.0, 0.0)
     if pools.freq[b, p] < 1.0:
         served = speed_at(pools.freq[b, p], fleet.bound[INFERENCE])
         return max(far, 1.0 - served), 1.0 - served * (1.0 - paid)
@@ -247,14 +248,12 @@ def _open_step(b, t0, t1, jobs, pools, plants, fleet):
         busy = pools.busy[b, p]
         pools.up[b, p] = busy + fleet.reserve[p] * max(0, pools.healthy[b, p] - busy)
     changed = set_clocks(b, pools, plants, fleet)
-    n = 0
+    status, finish, ready, event, n = jobs.status[b], jobs.finish[b], jobs.ready[b], jobs.event[b], 0
     for j in range(jobs.n_live[b]):
-        if jobs.status[b, j] == RUNNING:
-            if changed:
-                jobs.finish[b, j] = max(t0, jobs.ready[b, j]) + jobs.work[b, j] / pace_of(b, j, jobs, pools)
-            n = note_event(b, j, n, t1, jobs)
-        elif jobs.status[b, j] == TRANSIT and jobs.ready[b, j] <= t1:
-            jobs.event[b, n] = j
+        if changed and status[j] == RUNNING:
+            finish[j] = max(t0, ready[j]) + jobs.work[b, j] / pace_of(b, j, jobs, pools)
+        if (status[j] == RUNNING and finish[j] <= t1) or (status[j] == TRANSIT and ready[j] <= t1):
+            event[n] = j
             n += 1
     for p in range(fleet.region.shape[0]):
         if pools.waiting[b, p] > 0 and (changed or pools.stirred[b, p] == 1):
@@ -304,8 +303,8 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
             if status[b, j] == TRANSIT:
                 n = _arrive_at_pool(b, j, when, t1, n, jobs, pools, fleet)
                 continue
-            since = max(t0, jobs.ready[b, j])
-            done = book_run(b, j, since, when, pace_of(b, j, jobs, pools), jobs, pools, fleet)
+            hours = when - max(t0, jobs.ready[b, j])
+            done = book_run(b, j, hours, pace_of(b, j, jobs, pools), jobs, pools, fleet)
             ledger.counts[b, C.work] += done
             book_waiting(b, j, t0, when, jobs.ready[b, j], jobs, pools, fleet, geo, ledger)
             _complete(b, j, jobs, sources, pools, ledger)
@@ -332,13 +331,13 @@ def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
             p = pool[j]
             rate = speed[j] * pace[p, kind[j]]
             started = ready[j]
-            since = min(max(t0, started), t1)
-            done = min((t1 - since) * rate, work[j])
+            hours = t1 - t0 if started <= t0 else max(0.0, t1 - started)
+            done = min(hours * rate, work[j])
             work[j] -= done
             unsaved[j] += done
             if unsaved[j] >= interval[j] > 0.0:
                 unsaved[j] -= interval[j] * int(unsaved[j] / interval[j])
-            work_done += book_run(b, j, since, t1, rate, jobs, pools, fleet)
+            work_done += book_run(b, j, hours, rate, jobs, pools, fleet)
             running[p] += held[j] * (finish[j] - t1)
             if kind[j] != INFERENCE and started <= t0 and deadline[j] >= t1:  # most jobs: neither late nor waiting
                 continue
