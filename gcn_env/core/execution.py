@@ -339,7 +339,8 @@ def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
                 unsaved[j] -= interval[j] * int(unsaved[j] / interval[j])
             work_done += book_run(b, j, hours, rate, jobs, pools, fleet)
             running[p] += held[j] * (finish[j] - t1)
-            if kind[j] != INFERENCE and started <= t0 and deadline[j] >= t1:  # most jobs: neither late nor waiting
+            # most jobs neither wait nor are late
+            if kind[j] != INFERENCE and started <= t0 and deadline[j] >= t1:
                 continue
         elif status[j] != PENDING:
             p = pool[j]
