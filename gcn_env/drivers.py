@@ -10,7 +10,6 @@ from gcn_env.core.params import INFERENCE
 from gcn_env.core.placement import devices_needed, legal_pool
 from gcn_env.core.state import N_HEADS
 from gcn_env.core.step import step_range
-from gcn_env.core.workload import local_time
 from gcn_env.encoder import encode_job, encode_pairs, fill_slots
 from gcn_env.fleet_encoder import encode_fleet
 from gcn_env.observation import JOBS, POOLS, REGIONS
@@ -22,7 +21,7 @@ PLACEMENT = 0  # columns of `head`: placement, then the heads of a region
 
 
 @kernel()
-def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
+def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
     """Observations of the joint view, every slot against every pool, for environments [lo, hi)."""
     clock, signals, _sources, jobs, pools, plants, _ledger = state
     fleet, geo, money, _work, _bank, plant, _site = world
@@ -30,7 +29,7 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
     n_slots, n_pools = jobs.slot.shape[1], fleet.region.shape[0]
     for b in range(lo, hi):
         now, v = clock.now_h[b], b % low.shape[0]
-        utc_hour, _ = local_time(now, 0.0, 0)
+        encode_fleet(b, timing, state, world, view)
         for q in range(n_slots):
             j = jobs.slot[b, q]
             mask = view.mask[b, q * (n_pools + 1) : (q + 1) * (n_pools + 1)]
@@ -42,7 +41,7 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
                     view.pairs[b, q] = 0.0
                 continue
             rows, cost, totals = view.pairs[b, q], view.cost[b], view.totals[b]
-            encode_job(b, j, now, view.jobs[b, q], mask, jobs, plants, fleet, geo, utc_hour)
+            encode_job(b, j, now, view.jobs[b, q], mask, view.regions[b], jobs, plants, fleet, geo)
             encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money)
         at = n_slots * (n_pools + 1)
         for r in range(low.shape[1]):
@@ -51,7 +50,6 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view, kinds):
                 for k in range(n_levels):
                     view.mask[b, at + k] = 1.0 if k == 0 or not one else 0.0
                 at += n_levels
-        encode_fleet(b, timing, state, world, view, kinds)
 
 
 @kernel()
@@ -63,7 +61,7 @@ def refill(lo, hi, state):
 
 
 @kernel()
-def joint_range(lo, hi, block, split, actions, n_levels, timing, state, world, view, kinds, reward, done):
+def joint_range(lo, hi, block, split, actions, n_levels, timing, state, world, view, reward, done):
     """Step and encode environments [lo, hi), in blocks small enough for a core's cache.
 
     Threads each take a range: the kernel runs without the interpreter's lock. (`numba.prange` does not take groups of
@@ -73,7 +71,7 @@ def joint_range(lo, hi, block, split, actions, n_levels, timing, state, world, v
         end = min(k + block, hi)
         step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
         refill(k, end, state)
-        encode_joint_range(k, end, n_levels, timing, state, world, view, kinds)
+        encode_joint_range(k, end, n_levels, timing, state, world, view)
 
 
 @kernel()
@@ -125,22 +123,21 @@ def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
 
 
 @kernel()
-def encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds):
+def encode_head(b, cursor, n_levels, timing, state, world, view, head):
     """Observation of the sequential view: the fleet, and the one head being decided."""
     clock, signals, _sources, jobs, pools, plants, _ledger = state
     fleet, geo, money, _work, _bank, plant, _site = world
     low = plant.head_low
     n_slots = jobs.slot.shape[1]
-    encode_fleet(b, timing, state, world, view, kinds)
+    encode_fleet(b, timing, state, world, view)
     head[b] = 0.0
     view.mask[b] = 0.0
     at = cursor[b]
     if at < n_slots and jobs.slot[b, at] >= 0:
         j = jobs.slot[b, at]
-        utc_hour, _ = local_time(clock.now_h[b], 0.0, 0)
         mask = view.mask[b, : fleet.region.shape[0] + 1]
         head[b, PLACEMENT] = 1.0
-        encode_job(b, j, clock.now_h[b], view.jobs[b, 0], mask, jobs, plants, fleet, geo, utc_hour)
+        encode_job(b, j, clock.now_h[b], view.jobs[b, 0], mask, view.regions[b], jobs, plants, fleet, geo)
         now, rows = clock.now_h[b], view.pairs[b, 0]
         cost, totals = view.cost[b], view.totals[b]
         encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money)
@@ -190,7 +187,6 @@ def sequential_serial(
     world,
     view,
     head,
-    kinds,
     reward,
     done,
 ):
@@ -210,4 +206,4 @@ def sequential_serial(
             step_range(b, b + 1, split, choices, n_levels, timing, state, world, reward, done)
             closed[b] = True
             open_step(b, cursor, choices, state, world)
-        encode_head(b, cursor, n_levels, timing, state, world, view, head, kinds)
+        encode_head(b, cursor, n_levels, timing, state, world, view, head)

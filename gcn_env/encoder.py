@@ -7,6 +7,7 @@ decided, with the devices claimed earlier in the same step. Pools, regions and t
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +18,16 @@ from gcn_env.core.jit import inlined
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
 from gcn_env.core.placement import legal_pool
 from gcn_env.core.state import PENDING, Array
-from gcn_env.observation import JOBS, PAIRS
+from gcn_env.observation import JOBS, PAIRS, REGIONS
+from gcn_env.tables import Table
 
-J, X = JOBS.ix, PAIRS.ix
-JOBS_LOW, JOBS_HIGH = JOBS.low, JOBS.high
-PAIRS_LOW, PAIRS_HIGH = PAIRS.low, PAIRS.high
-TWO_PI = 2.0 * math.pi
-_FRACTION, _ONE = (
-    np.int64(0x000FFFFFFFFFFFFF),
-    np.int64(0x3FF0000000000000),
-)  # bits of a double's fraction, and of 1.0
-_ROOT_2, _LOG_2 = math.sqrt(2.0), math.log(2.0)
+J, X, R = JOBS.ix, PAIRS.ix, REGIONS.ix
+N_JOBS, JOBS_LOW, JOBS_HIGH = len(JOBS), JOBS.low, JOBS.high
+N_PAIRS, PAIRS_LOW, PAIRS_HIGH = len(PAIRS), PAIRS.low, PAIRS.high
+_FRACTION, _ONE_BITS = np.int32(0x007FFFFF), np.int32(0x3F800000)  # bits of a float32's fraction, and of 1
+_ZERO, _ONE, _TWO, _THIRD, _FIFTH, _SEVENTH, _ROOT_2, _LOG_2, _BIAS = np.array(
+    [0, 1, 2, 1 / 3, 1 / 5, 1 / 7, math.sqrt(2), math.log(2), 126.5], np.float32
+)  # half of the bias of a float32's exponent stands for the root of 2
 SHORT_H = 2.0  # h of slack below which a job keeps its slot
 
 
@@ -44,26 +44,39 @@ class View(NamedTuple):
     totals: Array  # float64 [B, P, 2] scratch: cost now and best per pool
 
 
+def compression(table: Table) -> Array:
+    """What the units of a table's columns say: float32 `[len]`, k for `asinh(...) * k`, 0 for a plain number."""
+    found = (re.fullmatch(r"asinh(?:\(.*\))?(?:/(\d+))?", row.unit) for row in table.rows)
+    return np.array([0.0 if m is None else 1.0 / float(m[1] or 1) for m in found], np.float32)
+
+
+JOBS_SCALE, PAIRS_SCALE = compression(JOBS), compression(PAIRS)
+
+
 @inlined()
 def squash(x):
-    """Asinh to 1e-6, a tenth of the library's time: the logarithm from the bits of a double and a short series."""
-    if x == 0.0:
-        return 0.0
-    y = abs(x) + math.sqrt(x * x + 1.0)
-    bits = np.float64(y).view(np.int64)
-    mantissa = np.int64((bits & _FRACTION) | _ONE).view(np.float64)
+    """Asinh of a float32 to 1e-6: its logarithm from the bits of the number and a short series.
+
+    Free of branches and calls, so that loops over columns become vector instructions; so are the comparisons below.
+    """
+    y = abs(x) + math.sqrt(x * x + _ONE)
+    bits = np.float32(y).view(np.int32)
+    mantissa = np.int32((bits & _FRACTION) | _ONE_BITS).view(np.float32)
     s = (mantissa - _ROOT_2) / (mantissa + _ROOT_2)
     q = s * s
-    series = 2.0 * s * (1.0 + q * (1.0 / 3.0 + q * (0.2 + q / 7.0)))
-    log = series + _LOG_2 * (float((bits >> 52) - 1023) + 0.5)
-    return log if x > 0.0 else -log
+    series = _TWO * s * (_ONE + q * (_THIRD + q * (_FIFTH + q * _SEVENTH)))
+    return math.copysign(series + _LOG_2 * (np.float32(np.int32(bits >> 23)) - _BIAS), x)
 
 
 @inlined()
-def clip_row(row, low, high):
-    """Clip a row to its table's bounds, in place."""
-    for k in range(row.shape[0]):
-        row[k] = min(max(row[k], low[k]), high[k])
+def finish(row, n, scale, low, high):
+    """Compress the first `n` columns of a row where their units say so, and clip them to their bounds, in place."""
+    for k in range(n):
+        x = row[k]
+        small = squash(x) * scale[k]
+        x = small if scale[k] > _ZERO else x
+        x = low[k] if x < low[k] else x
+        row[k] = high[k] if x > high[k] else x
 
 
 @inlined()
@@ -109,8 +122,8 @@ def fill_slots(b, now, step, jobs):
 
 
 @inlined()
-def encode_job(b, j, now, row, mask, jobs, plants, fleet, geo, utc_hour):
-    """Columns of one pending job, and the mask [P + 1] of where it may be sent. Returns the number of legal pools."""
+def encode_job(b, j, now, row, mask, regions, jobs, plants, fleet, geo):
+    """Columns of one pending job, and the mask [P + 1] of where it may be sent. `regions` are the encoded regions."""
     kind = jobs.kind[b, j]
     n_pools = fleet.region.shape[0]
     legal = 0
@@ -125,26 +138,24 @@ def encode_job(b, j, now, row, mask, jobs, plants, fleet, geo, utc_hour):
     row[J.batch] = kind == BATCH
     row[J.inference] = kind == INFERENCE
     row[J.hpc] = kind == HPC
-    row[J.gang] = math.log2(jobs.gang[b, j]) / 8.0
+    row[J.gang] = jobs.gang[b, j]
     work = jobs.work[b, j]
-    row[J.work] = squash(work) / 4.0
+    row[J.work] = work
     if kind == INFERENCE:
         row[J.slo] = 100.0 / jobs.slo[b, j]
     else:
-        row[J.slack] = squash(jobs.deadline[b, j] - now - work) / 4.0
-    row[J.waited] = squash(now - jobs.arrival[b, j]) / 4.0
-    row[J.value] = squash(jobs.value[b, j]) / 4.0
-    row[J.data] = squash(jobs.data[b, j]) / 8.0
+        row[J.slack] = jobs.deadline[b, j] - now - work
+    row[J.waited] = now - jobs.arrival[b, j]
+    row[J.value] = jobs.value[b, j]
+    row[J.data] = jobs.data[b, j]
     row[J.checkpoint] = 1.0 / (1.0 + jobs.checkpoint[b, j])
     row[J.comm] = jobs.comm[b, j]
     row[J.memory] = jobs.memory[b, j] / 80.0
     row[J.trust] = jobs.trust[b, j] / 2.0
     row[J.choices] = legal / n_pools
-    angle = (utc_hour + geo.utc_offset_h[jobs.origin[b, j]]) * TWO_PI / 24.0
-    row[J.hour_sin] = math.sin(angle)
-    row[J.hour_cos] = math.cos(angle)
-    clip_row(row, JOBS_LOW, JOBS_HIGH)
-    return legal
+    origin = regions[jobs.origin[b, j]]
+    row[J.hour_sin], row[J.hour_cos] = origin[R.hour_sin], origin[R.hour_cos]
+    finish(row, N_JOBS, JOBS_SCALE, JOBS_LOW, JOBS_HIGH)
 
 
 @inlined()
@@ -168,26 +179,26 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
             pools.healthy[b, p] - pools.busy[b, p] - pools.claimed[b, p] >= held and pools.waiting[b, p] == 0
         )
         row[X.share] = held / fleet.devices[p]
-        row[X.speed] = math.log2(fleet.speed[jobs.kind[b, j], p]) / 4.0
-        row[X.run] = squash(cost[costs.RUN_H]) / 4.0
-        row[X.wait] = squash(cost[costs.WAIT_H]) / 4.0
-        row[X.transfer] = squash(cost[costs.MOVE_H]) / 4.0
+        row[X.speed] = fleet.speed[jobs.kind[b, j], p]
+        row[X.run] = cost[costs.RUN_H]
+        row[X.wait] = cost[costs.WAIT_H]
+        row[X.transfer] = cost[costs.MOVE_H]
         if lease:
             row[X.latency] = (rtt + fleet.service_ms[p]) / jobs.slo[b, j]
         else:
-            row[X.slack] = squash(jobs.deadline[b, j] - now - delay - cost[costs.RUN_H]) / 4.0
+            row[X.slack] = jobs.deadline[b, j] - now - delay - cost[costs.RUN_H]
         row[X.rtt] = rtt / 100.0
-        row[X.energy_usd] = squash(cost[costs.ENERGY_USD])
-        row[X.carbon_usd] = squash(cost[costs.CARBON_USD])
-        row[X.demand_usd] = squash(cost[costs.DEMAND_USD])
-        row[X.egress_usd] = squash(cost[costs.EGRESS_USD])
-        row[X.late_usd] = squash(cost[costs.LATE_USD])
-        row[X.slo_usd] = squash(cost[costs.SLO_USD])
-        row[X.cost] = squash(total)
+        row[X.energy_usd] = cost[costs.ENERGY_USD]
+        row[X.carbon_usd] = cost[costs.CARBON_USD]
+        row[X.demand_usd] = cost[costs.DEMAND_USD]
+        row[X.egress_usd] = cost[costs.EGRESS_USD]
+        row[X.late_usd] = cost[costs.LATE_USD]
+        row[X.slo_usd] = cost[costs.SLO_USD]
+        row[X.cost] = total
         row[X.best_lead] = cost[costs.BEST_H] / 24.0
     for p in range(fleet.region.shape[0]):
         row = rows[p]
         if row[X.legal] > 0.0:
             row[X.regret] = (totals[p, 0] - cheapest) / (abs(cheapest) + 0.01)
             row[X.patience] = (totals[p, 0] - totals[p, 1]) / (abs(totals[p, 0]) + 0.01)
-            clip_row(row, PAIRS_LOW, PAIRS_HIGH)
+            finish(row, N_PAIRS, PAIRS_SCALE, PAIRS_LOW, PAIRS_HIGH)

@@ -12,34 +12,45 @@ from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
 from gcn_env.core.plant import margin
 from gcn_env.core.sensors import CHIP, HOTTEST, LOOP
-from gcn_env.core.signals import outlook_mean
 from gcn_env.core.state import CARBON, DEW, DRY, LEADS_H, N_HEADS, PENDING, PRICE, WET
 from gcn_env.core.workload import local_time
-from gcn_env.encoder import TWO_PI, clip_row, squash
+from gcn_env.encoder import compression, finish
 from gcn_env.observation import ALARMS, GLOBALS, POOLS, REGIONS
 
 P, R, G = POOLS.ix, REGIONS.ix, GLOBALS.ix
-POOLS_LOW, POOLS_HIGH = POOLS.low, POOLS.high
-REGIONS_LOW, REGIONS_HIGH = REGIONS.low, REGIONS.high
-GLOBALS_LOW, GLOBALS_HIGH = GLOBALS.low, GLOBALS.high
+POOLS_SCALE, POOLS_LOW, POOLS_HIGH = compression(POOLS), POOLS.low, POOLS.high
+REGIONS_SCALE, REGIONS_LOW, REGIONS_HIGH = compression(REGIONS), REGIONS.low, REGIONS.high
+GLOBALS_SCALE, GLOBALS_LOW, GLOBALS_HIGH = compression(GLOBALS), GLOBALS.low, GLOBALS.high
+N_POOLS, N_REGIONS = P.devices, R.plant_a  # columns from there on never change
+TWO_PI = 2.0 * math.pi
 _N_LEADS = len(LEADS_H)
 
 
 @kernel()
-def encode_hardware(rows, fleet):
-    """Columns of every pool [B, P, len(POOLS)] that never change: written once, kept by every later encoding."""
-    for b in range(rows.shape[0]):
+def encode_constants(pools, regions, fleet, geo, money, kinds):
+    """Columns of pools [B, P, len(POOLS)] and regions [B, R, len(REGIONS)] that never change.
+
+    Written once, into zeros, and kept by every later encoding: so are columns without a meaning in this world.
+    """
+    for b in range(pools.shape[0]):
         for p in range(fleet.region.shape[0]):
-            row, devices = rows[b, p], fleet.devices[p]
-            row[P.devices] = math.log2(devices) / 8.0
-            row[P.idle] = squash(fleet.idle_kw[p])
-            row[P.peak] = squash(fleet.peak_kw[p])
-            row[P.training] = squash(fleet.speed[TRAINING, p])
-            row[P.batch] = squash(fleet.speed[BATCH, p])
-            row[P.inference] = squash(fleet.speed[INFERENCE, p])
-            row[P.hpc] = squash(fleet.speed[HPC, p])
+            row = pools[b, p]
+            row[P.devices] = math.log2(fleet.devices[p]) / 8.0
+            row[P.idle] = fleet.idle_kw[p]
+            row[P.peak] = fleet.peak_kw[p]
+            row[P.training] = fleet.speed[TRAINING, p]
+            row[P.batch] = fleet.speed[BATCH, p]
+            row[P.inference] = fleet.speed[INFERENCE, p]
+            row[P.hpc] = fleet.speed[HPC, p]
             row[P.memory] = fleet.memory[p] / 80.0
             row[P.trust] = fleet.trust[p] / 2.0
+            finish(row, len(POOLS_SCALE), POOLS_SCALE, POOLS_LOW, POOLS_HIGH)
+        for r in range(geo.design_kw.shape[0]):
+            row = regions[b, r]
+            row[R.plant_a + kinds[r]] = 1.0
+            row[R.design] = math.log2(geo.design_kw[r]) / 8.0
+            row[R.demand_price] = money.demand_usd[r] / 20.0
+            finish(row, len(REGIONS_SCALE), REGIONS_SCALE, REGIONS_LOW, REGIONS_HIGH)
 
 
 @inlined()
@@ -51,19 +62,16 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     row[P.busy] = busy / devices
     row[P.failed] = (devices - healthy) / devices
     row[P.claimed] = claimed / devices
-    row[P.queued] = squash(pools.queued[b, p] / devices) / 4.0
-    row[P.running] = squash(pools.running[b, p] / devices) / 4.0
-    overhead = plants.overhead[b, r]
-    carbon_usd = money.carbon_usd
-    now = signals.now[b, r, PRICE] + signals.now[b, r, CARBON] * carbon_usd
-    day = outlook_mean(b, r, 0.0, 24.0, signals.both_sum)
-    row[P.price] = squash(now * overhead / 50.0)
-    row[P.outlook] = squash(day * 1e3 * overhead / 50.0)
+    row[P.queued] = pools.queued[b, p] / devices
+    row[P.running] = pools.running[b, p] / devices
+    overhead, now = plants.overhead[b, r], signals.now
+    row[P.price] = (now[b, r, PRICE] + now[b, r, CARBON] * money.carbon_usd) * overhead / 50.0
+    row[P.outlook] = signals.both_sum[b, r, 24] * overhead * (1e3 / 24.0 / 50.0)
     row[P.overhead] = overhead - 1.0
     row[P.frequency] = plants.freq[b, r]
     row[P.dead] = stands_still(b, r, plants)
     row[P.current_region] = 0.0
-    clip_row(row, POOLS_LOW, POOLS_HIGH)
+    finish(row, N_POOLS, POOLS_SCALE, POOLS_LOW, POOLS_HIGH)
 
 
 @inlined()
@@ -73,17 +81,15 @@ def stands_still(b, r, plants):
 
 
 @inlined()
-def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, money, kinds, plant, site):
+def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, plant, site):
     """Columns of one region: what its plant operator sees, and the market."""
-    row[:] = 0.0
-    row[kinds[r]] = 1.0
-    now, ahead, design = signals.now, signals.ahead, geo.design_kw[r]
-    row[R.price_now] = squash(now[b, r, PRICE] / 50.0)
+    now, ahead, per_kw = signals.now, signals.ahead, 1.0 / geo.design_kw[r]
+    row[R.price_now] = now[b, r, PRICE] / 50.0
     row[R.carbon_now] = now[b, r, CARBON] / 500.0
     row[R.dry_now] = now[b, r, DRY] / 30.0
     for k in range(_N_LEADS):
         at = R.price_1h + 3 * k
-        row[at] = squash(ahead[b, r, k, PRICE] / 50.0)
+        row[at] = ahead[b, r, k, PRICE] / 50.0
         row[at + 1] = ahead[b, r, k, CARBON] / 500.0
         row[at + 2] = ahead[b, r, k, DRY] / 30.0
         row[R.green_1h + k] = signals.green[b, r, k] / design
@@ -92,20 +98,19 @@ def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, mone
     angle = (utc_hour + geo.utc_offset_h[r]) * TWO_PI / 24.0
     row[R.hour_sin] = math.sin(angle)
     row[R.hour_cos] = math.cos(angle)
-    row[R.design] = math.log2(design) / 8.0
-    row[R.load] = plants.node_kw[b, r] / design
+    row[R.load] = plants.node_kw[b, r] * per_kw
     row[R.awake] = plants.awake[b, r]
-    row[R.cooling] = plants.cool_kw[b, r] / max(plants.it_kw[b, r], 0.01 * design)
+    row[R.cooling] = plants.cool_kw[b, r] / max(plants.it_kw[b, r], 0.01 * geo.design_kw[r])
     row[R.overhead] = plants.overhead[b, r] - 1.0
-    row[R.grid] = plants.grid_kw[b, r] / design
-    row[R.peak] = max(plants.peak_kw[b, r], site.ratchet[r] * plants.highest_kw[b, r]) / design
+    row[R.grid] = plants.grid_kw[b, r] * per_kw
+    row[R.peak] = max(plants.peak_kw[b, r], site.ratchet[r] * plants.highest_kw[b, r]) * per_kw
     row[R.month_left] = month_left
-    row[R.demand_price] = money.demand_usd[r] / 20.0
     for h in range(N_HEADS):
         low, high = plant.head_low[v, r, h], plant.head_high[v, r, h]
         if high > low:
-            row[R.cold_command + h] = (plants.command[b, r, h] - low) / (high - low)
-            row[R.cold_actual + h] = (plants.actual[b, r, h] - low) / (high - low)
+            width = 1.0 / (high - low)
+            row[R.cold_command + h] = (plants.command[b, r, h] - low) * width
+            row[R.cold_actual + h] = (plants.actual[b, r, h] - low) * width
     seen = plants.seen[b, r]
     for k in range(CHIP):
         row[R.inlet + k] = (seen[k] - 24.0) / 10.0
@@ -119,30 +124,32 @@ def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, mone
     row[R.frequency] = plants.freq[b, r]
     for k in range(len(ALARMS)):
         row[R.alarm_fan + k] = plants.fault_h[b, r, k] > 0.0
-    encode_supply(b, r, row, design, plants, site)
-    clip_row(row, REGIONS_LOW, REGIONS_HIGH)
+    row[R.is_current] = 0.0
+    encode_supply(b, r, row, per_kw, plants, site)
+    finish(row, N_REGIONS, REGIONS_SCALE, REGIONS_LOW, REGIONS_HIGH)
 
 
 @inlined()
-def encode_supply(b, r, row, design, plants, site):
+def encode_supply(b, r, row, per_kw, plants, site):
     """Columns of one region's power supply."""
     outage = plants.outage_h[b, r] > 0.0
     row[R.outage] = outage
     row[R.down] = stands_still(b, r, plants)
-    if not outage:  # before, the timer would tell how long the outage lasts
-        row[R.restart] = squash(plants.down_h[b, r])
+    row[R.restart] = (
+        0.0 if outage else plants.down_h[b, r]
+    )  # else the timer might tell how long the outage lasts
     row[R.generator] = outage and plants.generator[b, r] > 0
     if site.ups_kwh[r] > 0.0:
         row[R.ups] = plants.ups_kwh[b, r] / site.ups_kwh[r]
     if site.battery_kwh[r] > 0.0:
         row[R.charge] = plants.battery_kwh[b, r] / site.battery_kwh[r]
-    row[R.sun] = plants.pv_kw[b, r] / design
-    row[R.wind] = plants.wind_kw[b, r] / design
+    row[R.sun] = plants.pv_kw[b, r] * per_kw
+    row[R.wind] = plants.wind_kw[b, r] * per_kw
     row[R.breaker] = plants.breaker[b, r]
     notice, left = plants.curtail_in_h[b, r], plants.curtail_h[b, r]
-    row[R.curtail_in] = squash(notice)
+    row[R.curtail_in] = notice
     row[R.curtail] = notice == 0.0 and left > 0.0
-    row[R.curtail_limit] = plants.curtail_kw[b, r] / design if notice + left > 0.0 else 0.0
+    row[R.curtail_limit] = plants.curtail_kw[b, r] * per_kw if notice + left > 0.0 else 0.0
 
 
 @inlined()
@@ -163,18 +170,18 @@ def encode_globals(b, elapsed, weekday, utc_hour, now, hours, row, shown, jobs, 
     row[G.week_sin], row[G.week_cos] = math.sin(angle), math.cos(angle)
     angle = now / hours * TWO_PI
     row[G.year_sin], row[G.year_cos] = math.sin(angle), math.cos(angle)
-    row[G.pending] = squash(pending) / 4.0
-    row[G.hidden] = squash(max(0, pending - shown)) / 4.0
+    row[G.pending] = pending
+    row[G.hidden] = max(0, pending - shown)
     row[G.live] = jobs.n_live[b] / jobs.status.shape[1]
     row[G.busy] = busy / devices
-    row[G.queued] = squash(queued / devices) / 4.0
+    row[G.queued] = queued / devices
     row[G.carbon_price] = money.carbon_usd * 10.0
-    row[G.scale] = squash(money.reference_usd)
-    clip_row(row, GLOBALS_LOW, GLOBALS_HIGH)
+    row[G.scale] = money.reference_usd
+    finish(row, len(GLOBALS_SCALE), GLOBALS_SCALE, GLOBALS_LOW, GLOBALS_HIGH)
 
 
 @inlined()
-def encode_fleet(b, timing, state, world, view, kinds):
+def encode_fleet(b, timing, state, world, view):
     """Pools, regions and globals of environment `b`: what both views share."""
     clock, signals, _sources, jobs, pools, plants, _ledger = state
     fleet, geo, money, _work, bank, plant, site = world
@@ -186,7 +193,7 @@ def encode_fleet(b, timing, state, world, view, kinds):
         encode_pool(b, p, view.pools[b, p], pools, plants, signals, fleet, money)
     for r in range(geo.design_kw.shape[0]):
         row = view.regions[b, r]
-        encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, money, kinds, plant, site)
+        encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, plant, site)
     shown, elapsed = jobs.slot.shape[1], clock.step[b] / timing.horizon
     encode_globals(
         b, elapsed, weekday, utc_hour, now, hours, view.globals[b], shown, jobs, pools, fleet, money

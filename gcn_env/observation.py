@@ -1,7 +1,8 @@
 """What a policy sees: one table of columns per kind of entity.
 
 Every column is finite, clipped to its bounds and scaled to a magnitude of a few units; `unit` names the scaling.
-`asinh(x)` keeps sign and small values and compresses large ones. A plant operator's view only: readings of sensors and
+`asinh(x)` keeps sign and small values and compresses large ones; the encoder reads it from the unit. Columns of pools
+and regions that never change stand last. A plant operator's view only: readings of sensors and
 no hidden state (true temperatures, fouling, how long an outage or a repair lasts), and of the future only forecasts
 with the scenario's error and what was announced.
 """
@@ -19,7 +20,7 @@ JOBS = Table(
         Row("batch", "0/1", 0, 1, "class: batch, rendering, analytics"),
         Row("inference", "0/1", 0, 1, "class: lease of inference replicas"),
         Row("hpc", "0/1", 0, 1, "class: gang of CPU nodes"),
-        Row("gang", "log2/8", 0, 2, "devices of reference speed asked for"),
+        Row("gang", "asinh/8", 0, 2, "devices of reference speed asked for"),
         Row("work", "asinh(h)/4", 0, 3, "hours left at reference speed"),
         Row("slack", "asinh(h)/4", -3, 3, "deadline minus now minus work; 0 for leases"),
         Row("waited", "asinh(h)/4", 0, 3, "hours since it arrived"),
@@ -45,15 +46,6 @@ POOLS = Table(
         Row("claimed", "share", 0, 1, "devices claimed earlier in this step (sequential view)"),
         Row("queued", "asinh(h)/4", 0, 4, "device-hours waiting or travelling here, per device"),
         Row("running", "asinh(h)/4", 0, 4, "device-hours left of running jobs, per device"),
-        Row("devices", "log2/8", 0, 3, "size of the pool"),
-        Row("idle", "asinh(kW)", 0, 4, "power of an idle device"),
-        Row("peak", "asinh(kW)", 0, 4, "power of a device at full load"),
-        Row("training", "asinh", 0, 6, "speed for training; 0 cannot"),
-        Row("batch", "asinh", 0, 6, "speed for batch; 0 cannot"),
-        Row("inference", "asinh", 0, 6, "speed for inference; 0 cannot"),
-        Row("hpc", "asinh", 0, 6, "speed for HPC; 0 cannot"),
-        Row("memory", "GiB/80", 0, 16, "per device"),
-        Row("trust", "level/2", 0, 1, "0 public, 1 private, 2 trusted execution"),
         Row(
             "price",
             "asinh(USD/MWh / 50)",
@@ -66,6 +58,15 @@ POOLS = Table(
         Row("frequency", "share", 0, 1, "clock frequency over nominal: heat and power cap"),
         Row("dead", "0/1", 0, 1, "the region's nodes stand still"),
         Row("current_region", "0/1", 0, 1, "belongs to the region being decided (sequential view)"),
+        Row("devices", "log2/8", 0, 3, "size of the pool"),
+        Row("idle", "asinh(kW)", 0, 4, "power of an idle device"),
+        Row("peak", "asinh(kW)", 0, 4, "power of a device at full load"),
+        Row("training", "asinh", 0, 6, "speed for training; 0 cannot"),
+        Row("batch", "asinh", 0, 6, "speed for batch; 0 cannot"),
+        Row("inference", "asinh", 0, 6, "speed for inference; 0 cannot"),
+        Row("hpc", "asinh", 0, 6, "speed for HPC; 0 cannot"),
+        Row("memory", "GiB/80", 0, 16, "per device"),
+        Row("trust", "level/2", 0, 1, "0 public, 1 private, 2 trusted execution"),
     ),
 )
 
@@ -80,7 +81,6 @@ ALARMS = FAULTS[:4]  # faults that announce themselves; fouling and a sensor tha
 REGIONS = Table(
     "regions",
     (
-        *(Row(f"plant_{k}", "0/1", 0, 1, f"plant archetype {k}") for k in "abcdefg"),
         *(Row(f"{n}_now", u, lo, hi, f"{n} of this hour") for n, u, lo, hi in _SIGNALS),
         *(
             Row(f"{n}_{h}h", u, lo, hi, f"{n} forecast {h} h ahead")
@@ -91,7 +91,6 @@ REGIONS = Table(
         Row("dew", "degC/30", -3, 3, "dew point"),
         Row("hour_sin", "1", -1, 1, "local time of day"),
         Row("hour_cos", "1", -1, 1, "local time of day"),
-        Row("design", "log2(kW)/8", 0, 4, "nameplate node power"),
         Row("load", "share", 0, 2, "node power over nameplate"),
         Row("awake", "share", 0, 1.5, "nameplate power that is not asleep"),
         Row("cooling", "share", 0, 3, "cooling power over IT power"),
@@ -99,7 +98,6 @@ REGIONS = Table(
         Row("grid", "share", 0, 4, "grid power over nameplate"),
         Row("peak", "share", 0, 4, "peak billed this month so far (ratchet included) over nameplate"),
         Row("month_left", "share", 0, 1, "of the month"),
-        Row("demand_price", "USD/kW / 20", 0, 10, "demand charge"),
         Row("cold_command", "share", 0, 1, "cold-side set-point within its range"),
         Row("flow_command", "share", 0, 1, "flow set-point within its range"),
         Row("reject_command", "share", 0, 1, "rejection set-point within its range"),
@@ -149,6 +147,9 @@ REGIONS = Table(
             "curtail_limit", "share", 0, 4, "grid power allowed over nameplate, announced or in force; 0 none"
         ),
         Row("is_current", "0/1", 0, 1, "the region whose head is being decided (sequential view)"),
+        *(Row(f"plant_{k}", "0/1", 0, 1, f"plant archetype {k}") for k in "abcdefg"),
+        Row("design", "log2(kW)/8", 0, 4, "nameplate node power"),
+        Row("demand_price", "USD/kW / 20", 0, 10, "demand charge"),
     ),
 )
 
@@ -158,7 +159,7 @@ PAIRS = Table(
         Row("legal", "0/1", 0, 1, "the job may run there; all other columns are 0 if not"),
         Row("fits", "0/1", 0, 1, "enough devices are free now"),
         Row("share", "share", 0, 1, "devices it would hold"),
-        Row("speed", "log2/4", -2, 2, "speed of the hardware for this class"),
+        Row("speed", "asinh", 0, 6, "speed of the hardware for this class"),
         Row("run", "asinh(h)/4", 0, 3, "run time there"),
         Row("wait", "asinh(h)/4", 0, 4, "expected wait in the pool's queue"),
         Row("transfer", "asinh(h)/4", 0, 3, "time to bring the data"),

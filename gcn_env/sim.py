@@ -19,7 +19,7 @@ from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into
 from gcn_env.core.step import reset_one
 from gcn_env.encoder import View
 from gcn_env.errors import UserError, nearest
-from gcn_env.fleet_encoder import encode_hardware
+from gcn_env.fleet_encoder import encode_constants
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.observation import GLOBALS, HEADS, JOBS, PAIRS, POOLS, REGIONS
 from gcn_env.scenario.compile import World
@@ -105,7 +105,8 @@ class Sim:
         self.obs: Obs = {
             k: getattr(self._view, k) for k in ("jobs", "pools", "regions", "pairs", "globals", "mask")
         }
-        encode_hardware(self._view.pools, world.params.fleet)
+        w = world.params
+        encode_constants(self._view.pools, self._view.regions, w.fleet, w.geo, w.money, world.plant_kind)
         self._head = zeros(len(HEADS))
         if not joint:
             self.obs["head"] = self._head
@@ -175,7 +176,7 @@ class Sim:
         else:
             drivers.sequential_serial(
                 self.n_envs, self._split, acts, w.n_levels, self._cursor, self._choices, self.closed, w.timing,
-                self.state, w.params, self._view, self._head, w.plant_kind, self.reward, self.done,
+                self.state, w.params, self._view, self._head, self.reward, self.done,
             )  # fmt: skip
         if self.done.any():
             self._finish(np.flatnonzero(self.done))
@@ -184,7 +185,7 @@ class Sim:
         w = self.world
         drivers.joint_range(
             *part, BLOCK, self._split, acts, w.n_levels, w.timing, self.state, w.params,
-            self._view, w.plant_kind, self.reward, self.done,
+            self._view, self.reward, self.done,
         )  # fmt: skip
 
     def _finish(self, ended: npt.NDArray[np.intp]) -> None:
@@ -218,14 +219,12 @@ class Sim:
         if self.view == "joint":
             if opening:
                 drivers.refill(b, b + 1, self.state)
-            drivers.encode_joint_range(
-                b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view, w.plant_kind
-            )
+            drivers.encode_joint_range(b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view)
             return
         if opening:
             drivers.open_step(b, self._cursor, self._choices, self.state, w.params)
         drivers.encode_head(
-            b, self._cursor, w.n_levels, w.timing, self.state, w.params, self._view, self._head, w.plant_kind
+            b, self._cursor, w.n_levels, w.timing, self.state, w.params, self._view, self._head
         )
 
     def snapshot(self) -> Snapshot:
