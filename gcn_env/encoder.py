@@ -162,7 +162,8 @@ def encode_job(b, j, now, row, mask, regions, jobs, plants, fleet, geo):
 def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money):
     """Columns [P, len(PAIRS)] of one job against every pool."""
     cheapest = 1e18
-    lease = jobs.kind[b, j] == INFERENCE
+    kind = jobs.kind[b, j]
+    lease = kind == INFERENCE
     for p in range(fleet.region.shape[0]):
         row = rows[p]
         row[:] = 0.0
@@ -179,7 +180,7 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
             pools.healthy[b, p] - pools.busy[b, p] - pools.claimed[b, p] >= held and pools.waiting[b, p] == 0
         )
         row[X.share] = held / fleet.devices[p]
-        row[X.speed] = fleet.speed[jobs.kind[b, j], p]
+        row[X.speed] = fleet.speed[kind, p] * pools.pace[b, p, kind]
         row[X.run] = cost[costs.RUN_H]
         row[X.wait] = cost[costs.WAIT_H]
         row[X.transfer] = cost[costs.MOVE_H]

@@ -23,6 +23,7 @@ REGIONS_SCALE, REGIONS_LOW, REGIONS_HIGH = compression(REGIONS), REGIONS.low, RE
 GLOBALS_SCALE, GLOBALS_LOW, GLOBALS_HIGH = compression(GLOBALS), GLOBALS.low, GLOBALS.high
 N_POOLS, N_REGIONS = P.devices, R.plant_a  # columns from there on never change
 TWO_PI = 2.0 * math.pi
+CARRIES = 2  # Plants.generator: it carries the load; before, nobody knows whether it will start
 _N_LEADS = len(LEADS_H)
 
 
@@ -68,16 +69,10 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     row[P.price] = (now[b, r, PRICE] + now[b, r, CARBON] * money.carbon_usd) * overhead / 50.0
     row[P.outlook] = signals.both_sum[b, r, 24] * overhead * (1e3 / 24.0 / 50.0)
     row[P.overhead] = overhead - 1.0
-    row[P.frequency] = plants.freq[b, r]
-    row[P.dead] = stands_still(b, r, plants)
+    row[P.frequency] = pools.freq[b, p]
+    row[P.dead] = plants.down_h[b, r] > 0.0
     row[P.current_region] = 0.0
     finish(row, N_POOLS, POOLS_SCALE, POOLS_LOW, POOLS_HIGH)
-
-
-@inlined()
-def stands_still(b, r, plants):
-    """Whether the nodes of region `r` are without power or restarting."""
-    return plants.down_h[b, r] > 0.0
 
 
 @inlined()
@@ -92,7 +87,7 @@ def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, plan
         row[at] = ahead[b, r, k, PRICE] / 50.0
         row[at + 1] = ahead[b, r, k, CARBON] / 500.0
         row[at + 2] = ahead[b, r, k, DRY] / 30.0
-        row[R.green_1h + k] = signals.green[b, r, k] / design
+        row[R.green_1h + k] = signals.green[b, r, k] * per_kw
     row[R.wet] = now[b, r, WET] / 30.0
     row[R.dew] = now[b, r, DEW] / 30.0
     angle = (utc_hour + geo.utc_offset_h[r]) * TWO_PI / 24.0
@@ -132,13 +127,9 @@ def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, plan
 @inlined()
 def encode_supply(b, r, row, per_kw, plants, site):
     """Columns of one region's power supply."""
-    outage = plants.outage_h[b, r] > 0.0
-    row[R.outage] = outage
-    row[R.down] = stands_still(b, r, plants)
-    row[R.restart] = (
-        0.0 if outage else plants.down_h[b, r]
-    )  # else the timer might tell how long the outage lasts
-    row[R.generator] = outage and plants.generator[b, r] > 0
+    row[R.outage] = plants.outage_h[b, r] > 0.0
+    row[R.restart] = plants.down_h[b, r] * 6.0
+    row[R.generator] = plants.generator[b, r] == CARRIES
     if site.ups_kwh[r] > 0.0:
         row[R.ups] = plants.ups_kwh[b, r] / site.ups_kwh[r]
     if site.battery_kwh[r] > 0.0:
@@ -146,10 +137,10 @@ def encode_supply(b, r, row, per_kw, plants, site):
     row[R.sun] = plants.pv_kw[b, r] * per_kw
     row[R.wind] = plants.wind_kw[b, r] * per_kw
     row[R.breaker] = plants.breaker[b, r]
-    notice, left = plants.curtail_in_h[b, r], plants.curtail_h[b, r]
+    notice = plants.curtail_in_h[b, r]
     row[R.curtail_in] = notice
-    row[R.curtail] = notice == 0.0 and left > 0.0
-    row[R.curtail_limit] = plants.curtail_kw[b, r] * per_kw if notice + left > 0.0 else 0.0
+    row[R.curtail] = notice == 0.0 and plants.curtail_h[b, r] > 0.0
+    row[R.curtail_limit] = plants.curtail_kw[b, r] * per_kw
 
 
 @inlined()

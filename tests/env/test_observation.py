@@ -25,7 +25,8 @@ HIDDEN = (
     "Pools.awake", "Pools.busy_h", "Pools.load_h", "Pools.first", "Pools.last",
     "Plants.mass_c", "Plants.month", "Plants.past",
     "Plants.inlet_c", "Plants.hot_c", "Plants.supply_c", "Plants.air_c", "Plants.loop_c", "Plants.chip_c",
-    "Plants.limit_gap", "Plants.cond_c", "Plants.timer_s", "Plants.pace",
+    "Plants.limit_gap", "Plants.cond_c", "Plants.timer_s", "Plants.heeded",
+    "Plants.structure_c", "Plants.still_h", "Pools.up",
     "Ledger.terms", "Ledger.flows", "Ledger.counts",
     "Ledger.terms_sum", "Ledger.flows_sum", "Ledger.counts_sum",
 )  # fmt: skip
@@ -42,7 +43,7 @@ CONSTANT = {
         "cap_command", "cap_actual", "battery_command", "battery_actual", "charge", "sun", "wind",
         "green_1h", "green_3h", "green_6h", "green_12h", "green_24h",  # heads and
         "breaker", "curtail_in", "curtail", "curtail_limit",  # supply that are not in this world
-        "throttle", "frequency", "outage", "down", "restart", "generator", "ups", "lockout",  # rare
+        "throttle", "frequency", "outage", "restart", "generator", "ups", "lockout",  # rare
         "alarm_fan", "alarm_compressor", "alarm_pump", "alarm_tower",  # rare
         "is_current",  # sequential view
     },
@@ -189,14 +190,16 @@ def test_how_long_it_lasts_and_what_is_silent_is_not_shown(view):
     assert same(broken, shown(0.0, {"fan": 8.0, "pump": 0.1}, 0.0))
     row = broken["regions"][0, 0] - healthy["regions"][0, 0]
     assert [REGIONS.names[k] for k in np.flatnonzero(row)] == ["alarm_fan", "alarm_pump"]
-    dark = shown(0.3, {}, 0.5)
-    assert same(dark, shown(7.0, {}, 7.2))
+    dark = shown(0.3, {}, 0.1)
+    assert same(dark, shown(7.0, {}, 0.1))
+    plants.generator[0, 0] = 1  # it will start
+    assert same(dark, shown(7.0, {}, 0.1))
+    plants.generator[0, 0] = 0
     assert dark["regions"][0, 0, REGIONS.ix.outage] == 1.0
-    waiting = shown(0.0, {}, 0.5)
+    waiting = shown(0.0, {}, 0.1)
     row = waiting["regions"][0, 0]
     assert row[REGIONS.ix.outage] == 0.0
-    assert row[REGIONS.ix.down] == 1.0
-    assert row[REGIONS.ix.restart] == pytest.approx(np.arcsinh(0.5), abs=1e-5)
+    assert row[REGIONS.ix.restart] == pytest.approx(0.6, abs=1e-6)
     assert (waiting["pools"][0, :, POOLS.ix.dead] == (sim.world.pool_region == 0)).all()
 
 
