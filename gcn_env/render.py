@@ -1,7 +1,9 @@
 """One environment of a `Sim` at a glance: as text, or as a map. Pillow is imported when a map is drawn.
 
 On the map a region's disc grows with the power it draws (area), its colour is how far its hottest inlet or
-coolant is from the limit, its ring is its load. Lines are data on its way.
+coolant is from the limit, its ring is its load. Lines are data on its way. Below, under each region's name, stand
+clock, sun, wind and battery, and in vermillion what is wrong: outage, nodes down, faults (silent ones too: a picture
+knows the truth), curtailment, a hot breaker.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gcn_env.core.state import CARBON, DRY, PENDING, PRICE, QUEUED, RUNNING, TRANSIT
+from gcn_env.core.state import CARBON, DRY, FAULTS, PENDING, PRICE, QUEUED, RUNNING, TRANSIT
 from gcn_env.land import NORTH, SOUTH, land
 
 if TYPE_CHECKING:
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
 
     from gcn_env.sim import Sim
 
-WIDTH, HEIGHT = 960, 560  # pixels of a frame
+WIDTH, HEIGHT = 960, 600  # pixels of a frame
 _SCALE = 2  # drawn twice as large and shrunk: smooth edges
 _HEAD, _MAP = 44, 360  # heights of the title bar and of the map
 _LISTED = 10  # regions with a line below the map; the largest, if there are more
 _INK, _SOFT, _SEA, _LAND = (33, 37, 41), (110, 117, 125), (236, 241, 245), (214, 220, 224)
+_ALARM = (185, 70, 0)
 # Okabe and Ito: blue is far from the limit, vermillion at it.
 _HEAT = (
     (0.0, (213, 94, 0)),
@@ -60,6 +63,8 @@ class Region(NamedTuple):
     hot: float  # degC, hottest inlet
     gap: float  # K to the limit
     command: tuple[float, ...]
+    supply: tuple[str, ...]  # clock below full speed; sun, wind, battery, where it has them
+    alarms: tuple[str, ...]  # what is wrong
     dark: bool  # no grid
 
 
@@ -89,7 +94,7 @@ def look(sim: Sim, b: int = 0) -> View:
             float(pools.queued[b] @ inside[:, r]), float(plants.it_kw[b, r]), float(plants.cool_kw[b, r]),
             float(plants.grid_kw[b, r]), float(now[r, PRICE]), float(now[r, CARBON]), float(now[r, DRY]),
             float(plants.hot_c[b, r]), float(plants.limit_gap[b, r]), tuple(map(float, plants.command[b, r])),
-            bool(plants.outage_h[b, r] > 0),
+            _supply(sim, b, r), _alarms(sim, b, r), bool(plants.outage_h[b, r] > 0),
         )
         for r, name in enumerate(world.region_names)
     )  # fmt: skip
@@ -111,6 +116,40 @@ def look(sim: Sim, b: int = 0) -> View:
     )
 
 
+def _supply(sim: Sim, b: int, r: int) -> tuple[str, ...]:
+    plants, site = sim.state.plants, sim.world.params.site
+    words = [f"clock {100 * plants.freq[b, r]:.0f} %"] if plants.freq[b, r] < 0.995 else []
+    if site.pv_kw[r] > 0:
+        words.append(f"sun {_power(plants.pv_kw[b, r])}")
+    if site.wind_kw[r] > 0:
+        words.append(f"wind {_power(plants.wind_kw[b, r])}")
+    if site.battery_kwh[r] > 0:
+        flow = plants.battery_kw[b, r]
+        what = "charging at" if flow > 0 else "discharging at" if flow < 0 else "battery"
+        words.append(f"{what} {100 * plants.battery_kwh[b, r] / site.battery_kwh[r]:.0f} %")
+    return tuple(words)
+
+
+def _alarms(sim: Sim, b: int, r: int) -> tuple[str, ...]:
+    plants, site = sim.state.plants, sim.world.params.site
+    words = []
+    if plants.outage_h[b, r] > 0:
+        ups = plants.ups_kwh[b, r] / site.ups_kwh[r] if site.ups_kwh[r] > 0 else 0.0
+        words.append(
+            "OUTAGE on generator" if plants.generator[b, r] == 2 else f"OUTAGE UPS {100 * ups:.0f} %"
+        )
+    if plants.down_h[b, r] > 0:
+        words.append("nodes down")
+    words += [name for k, name in enumerate(FAULTS) if plants.fault_h[b, r, k] > 0]
+    if plants.curtail_in_h[b, r] > 0:
+        words.append(f"curtailment in {60 * plants.curtail_in_h[b, r]:.0f} min")
+    elif plants.curtail_h[b, r] > 0:
+        words.append(f"curtailed to {_power(plants.curtail_kw[b, r])}")
+    if plants.breaker[b, r] > 0.5:
+        words.append(f"breaker {100 * plants.breaker[b, r]:.0f} %")
+    return tuple(words)
+
+
 def ansi(sim: Sim, b: int = 0) -> str:
     """Environment `b` as a table of text: one line per region."""
     v = look(sim, b)
@@ -126,10 +165,11 @@ def ansi(sim: Sim, b: int = 0) -> str:
         full = round(10 * min(r.load, 1.0))
         meter = "#" * full + "." * (10 - full)
         points = " ".join(f"{x:.3g}" for x in r.command)
+        notes = "".join(f"  {word}" for word in (*r.supply, *r.alarms))
         lines.append(
             f"{r.name[:19]:<20}{meter:>12}{100 * r.load:>4.0f}%"
             f"{r.queue:>9,.0f}{r.it_kw:>9,.0f}{r.cool_kw:>9,.0f}{r.price:>9.1f}{r.carbon:>9.0f}"
-            f"{r.dry:>9.1f}{r.hot:>9.1f}{r.gap:>9.1f}  {points}" + ("  OUTAGE" if r.dark else "")
+            f"{r.dry:>9.1f}{r.hot:>9.1f}{r.gap:>9.1f}  {points}{notes}"
         )
     return "\n".join(lines)
 
@@ -209,24 +249,25 @@ def _discs(pen: ImageDraw, v: View) -> None:
     for r in v.regions:
         x, y = _place(r)
         radius = 7 + 19 * math.sqrt(max(r.grid_kw, 0.0) / most)
-        side = "l" if x < WIDTH - 150 else "r"
+        near = any(0 < u - x < 130 and abs(w - y) < 26 for u, w in map(_place, v.regions))
+        side = "r" if near or x > WIDTH - 150 else "l"  # no label over a neighbour's
         dx = radius + 5 if side == "l" else -radius - 5
         _text(pen, x + dx, y - 8, r.name, 13, _INK, anchor=f"{side}m", halo=True)
         detail = "OUTAGE" if r.dark else f"{_power(r.grid_kw)}  {r.hot:.0f} °C"
-        _text(pen, x + dx, y + 7, detail, 11, _SOFT, anchor=f"{side}m", halo=True)
+        _text(pen, x + dx, y + 7, detail, 11, _ALARM if r.dark else _SOFT, anchor=f"{side}m", halo=True)
 
 
 def _table(pen: ImageDraw, v: View) -> None:
-    """Two columns of lines: name, load, power, queue, price, carbon."""
+    """Two columns of lines: name, load, power, queue, price, carbon; below them supply and alarms."""
     shown = sorted(v.regions, key=lambda r: -r.grid_kw)[:_LISTED]
-    top, height, half = _HEAD + _MAP + 24, 23, WIDTH // 2
+    top, height, half = _HEAD + _MAP + 24, 32, WIDTH // 2
     columns = (("load", 212), ("power", 268), ("queue", 334), ("USD/MWh", 398), ("g/kWh", 452))
     for k in range(2 if len(shown) > 1 else 1):
         for name, x in columns:
             _text(pen, k * half + x, top - 12, name, 11, _SOFT, anchor="rm")
     rows = -(-len(shown) // 2)
     for i, r in enumerate(shown):
-        x, y = half * (i // rows), top + height * (i % rows) + height / 2 - 4
+        x, y = half * (i // rows), top + height * (i % rows) + 8
         _text(pen, x + 12, y, r.name if len(r.name) < 15 else r.name[:14] + "…", 12, _INK, anchor="lm")
         pen.rectangle([*_at(x + 118, y - 5), *_at(x + 178, y + 5)], fill=_SEA)
         pen.rectangle([*_at(x + 118, y - 5), *_at(x + 118 + 60 * min(r.load, 1.0), y + 5)], fill=_heat(10.0))
@@ -239,6 +280,11 @@ def _table(pen: ImageDraw, v: View) -> None:
         )
         for text, (_, right) in zip(texts, columns, strict=True):
             _text(pen, x + right, y, text, 12, _INK, anchor="rm")
+        at = x + 12
+        for words, colour in ((r.supply, _SOFT), (r.alarms, _ALARM)):
+            note = ", ".join(words) + "   "
+            _text(pen, at, y + 14, note, 11, colour, anchor="lm")
+            at += pen.textlength(note, _font(11)) / _SCALE if words else 0.0
     if len(v.regions) > len(shown):
         _text(pen, WIDTH - 12, HEIGHT - 8, f"and {len(v.regions) - len(shown)} more", 11, _SOFT, anchor="rm")
 

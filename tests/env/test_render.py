@@ -38,6 +38,26 @@ def test_text_names_everything(sim):
     assert "OUTAGE" not in render.ansi(sim, 0)
 
 
+def test_text_tells_of_supply_and_faults(root):
+    world = gcn_env.load_world(str(root / "configs" / "scenarios" / "plants.yaml"))
+    sim = Sim(world, 1)
+    sim.reset(0)
+    plants, texas = sim.state.plants, world.region_names.index("texas")
+    plants.fault_h[0, texas, 5], plants.curtail_in_h[0, texas], plants.battery_kw[0, texas] = 1.0, 0.5, 3.0
+    plants.breaker[0, texas], plants.freq[0, texas] = 0.7, 0.8
+    (line,) = [x for x in render.ansi(sim).splitlines() if x.startswith("texas")]
+    for words in (
+        "sun ",
+        "charging at 50 %",
+        "sensor",
+        "curtailment in 30 min",
+        "breaker 70 %",
+        "clock 80 %",
+    ):
+        assert words in line
+    assert render.frame(sim).shape == (render.HEIGHT, render.WIDTH, 3)
+
+
 def test_drawing_changes_nothing(sim):
     before = sim.snapshot()
     render.ansi(sim)
@@ -55,6 +75,10 @@ def test_frame_shows_heat_outage_bill_and_data_on_its_way(sim):
     for change in (
         lambda s: s.plants.limit_gap.__setitem__((0, 0), -3.0),
         lambda s: s.plants.outage_h.__setitem__((0, 1), 1.0),
+        lambda s: s.plants.generator.__setitem__((0, 1), 2),
+        lambda s: s.plants.fault_h.__setitem__((0, 0, 4), 2.0),
+        lambda s: s.plants.down_h.__setitem__((0, 0), 0.1),
+        lambda s: s.plants.curtail_h.__setitem__((0, 0), 1.0),
         lambda s: s.ledger.terms_sum.__setitem__((0, 0), 1e6),
         lambda s: s.pools.queued.__setitem__((0, 2), 1e4),
     ):
