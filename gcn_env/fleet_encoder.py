@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 
 from gcn_env.core.jit import inlined, kernel
-from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
 from gcn_env.core.plant import margin
 from gcn_env.core.sensors import CHIP, HOTTEST, LOOP
-from gcn_env.core.state import CARBON, DEW, DRY, LEADS_H, N_HEADS, PENDING, PRICE, WET
+from gcn_env.core.state import CARBON, DEW, DRY, LEADS_H, N_CLASSES, N_HEADS, PENDING, PRICE, WET
 from gcn_env.core.workload import local_time
-from gcn_env.encoder import compression, finish
+from gcn_env.encoder import clip, compression, finish
 from gcn_env.observation import ALARMS, GLOBALS, POOLS, REGIONS
 
 P, R, G = POOLS.ix, REGIONS.ix, GLOBALS.ix
@@ -37,21 +36,19 @@ def encode_constants(pools, regions, fleet, geo, money, kinds):
         for p in range(fleet.region.shape[0]):
             row = pools[b, p]
             row[P.devices] = math.log2(fleet.devices[p]) / 8.0
-            row[P.idle] = fleet.idle_kw[p]
-            row[P.peak] = fleet.peak_kw[p]
-            row[P.training] = fleet.speed[TRAINING, p]
-            row[P.batch] = fleet.speed[BATCH, p]
-            row[P.inference] = fleet.speed[INFERENCE, p]
-            row[P.hpc] = fleet.speed[HPC, p]
+            row[P.idle] = math.asinh(fleet.idle_kw[p])
+            row[P.peak] = math.asinh(fleet.peak_kw[p])
+            for k in range(N_CLASSES):
+                row[P.training + k] = math.asinh(fleet.speed[k, p])
             row[P.memory] = fleet.memory[p] / 80.0
             row[P.trust] = fleet.trust[p] / 2.0
-            finish(row, len(POOLS_SCALE), POOLS_SCALE, POOLS_LOW, POOLS_HIGH)
+            clip(row, 0, len(POOLS_SCALE), POOLS_LOW, POOLS_HIGH)
         for r in range(geo.design_kw.shape[0]):
             row = regions[b, r]
             row[R.plant_a + kinds[r]] = 1.0
             row[R.design] = math.log2(geo.design_kw[r]) / 8.0
             row[R.demand_price] = money.demand_usd[r] / 20.0
-            finish(row, len(REGIONS_SCALE), REGIONS_SCALE, REGIONS_LOW, REGIONS_HIGH)
+            clip(row, 0, len(REGIONS_SCALE), REGIONS_LOW, REGIONS_HIGH)
 
 
 @inlined()
@@ -83,10 +80,9 @@ def encode_region(b, r, v, row, month_left, utc_hour, plants, signals, geo, plan
     row[R.carbon_now] = now[b, r, CARBON] / 500.0
     row[R.dry_now] = now[b, r, DRY] / 30.0
     for k in range(_N_LEADS):
-        at = R.price_1h + 3 * k
-        row[at] = ahead[b, r, k, PRICE] / 50.0
-        row[at + 1] = ahead[b, r, k, CARBON] / 500.0
-        row[at + 2] = ahead[b, r, k, DRY] / 30.0
+        row[R.price_1h + k] = ahead[b, r, k, PRICE] / 50.0
+        row[R.carbon_1h + k] = ahead[b, r, k, CARBON] / 500.0
+        row[R.dry_1h + k] = ahead[b, r, k, DRY] / 30.0
         row[R.green_1h + k] = signals.green[b, r, k] * per_kw
     row[R.wet] = now[b, r, WET] / 30.0
     row[R.dew] = now[b, r, DEW] / 30.0
@@ -137,9 +133,9 @@ def encode_supply(b, r, row, per_kw, plants, site):
     row[R.sun] = plants.pv_kw[b, r] * per_kw
     row[R.wind] = plants.wind_kw[b, r] * per_kw
     row[R.breaker] = plants.breaker[b, r]
-    notice = plants.curtail_in_h[b, r]
-    row[R.curtail_in] = notice
-    row[R.curtail] = notice == 0.0 and plants.curtail_h[b, r] > 0.0
+    notice, called = plants.curtail_in_h[b, r], plants.curtail_h[b, r] > 0.0
+    row[R.curtail_in] = 1.0 / (1.0 + notice) if called else 0.0
+    row[R.curtail] = called and notice == 0.0
     row[R.curtail_limit] = plants.curtail_kw[b, r] * per_kw
 
 

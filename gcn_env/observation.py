@@ -1,10 +1,10 @@
 """What a policy sees: one table of columns per kind of entity.
 
 Every column is finite, clipped to its bounds and scaled to a magnitude of a few units; `unit` names the scaling.
-`asinh(x)` keeps sign and small values and compresses large ones; the encoder reads it from the unit. Columns of pools
-and regions that never change stand last. A plant operator's view only: readings of sensors and
-no hidden state (true temperatures, fouling, how long an outage or a repair lasts), and of the future only forecasts
-with the scenario's error and what was announced.
+`asinh(x)` keeps sign and small values and compresses large ones; the encoder reads it from the unit, and such columns
+stand first. Columns of pools and regions that never change stand last. A plant operator's view only: readings of
+sensors and no hidden state (true temperatures, fouling, how long an outage or a repair lasts), and of the future only
+forecasts with the scenario's error and what was announced.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from gcn_env.tables import Row, Table
 JOBS = Table(
     "jobs",
     (
-        Row("present", "0/1", 0, 1, "the slot holds a job"),
-        Row("training", "0/1", 0, 1, "class: gang of accelerators"),
-        Row("batch", "0/1", 0, 1, "class: batch, rendering, analytics"),
-        Row("inference", "0/1", 0, 1, "class: lease of inference replicas"),
-        Row("hpc", "0/1", 0, 1, "class: gang of CPU nodes"),
         Row("gang", "asinh/8", 0, 2, "devices of reference speed asked for"),
         Row("work", "asinh(h)/4", 0, 3, "hours left at reference speed"),
         Row("slack", "asinh(h)/4", -3, 3, "deadline minus now minus work; 0 for leases"),
         Row("waited", "asinh(h)/4", 0, 3, "hours since it arrived"),
         Row("value", "asinh(USD/h)/4", 0, 4, "cost of an hour late or out of objective"),
         Row("data", "asinh(GB)/8", 0, 3, "data to move before it can start elsewhere"),
+        Row("present", "0/1", 0, 1, "the slot holds a job"),
+        Row("training", "0/1", 0, 1, "class: gang of accelerators"),
+        Row("batch", "0/1", 0, 1, "class: batch, rendering, analytics"),
+        Row("inference", "0/1", 0, 1, "class: lease of inference replicas"),
+        Row("hpc", "0/1", 0, 1, "class: gang of CPU nodes"),
         Row("checkpoint", "1/(1+h)", 0, 1, "how often it saves its work; 0 never"),
         Row("comm", "share", 0, 1, "time bound by memory or communication"),
         Row("memory", "GiB/80", 0, 16, "per device"),
@@ -40,10 +40,6 @@ JOBS = Table(
 POOLS = Table(
     "pools",
     (
-        Row("free", "share", 0, 1, "healthy devices that are idle and not claimed"),
-        Row("busy", "share", 0, 1, "devices that run jobs"),
-        Row("failed", "share", 0, 1, "devices out of service"),
-        Row("claimed", "share", 0, 1, "devices claimed earlier in this step (sequential view)"),
         Row("queued", "asinh(h)/4", 0, 4, "device-hours waiting or travelling here, per device"),
         Row("running", "asinh(h)/4", 0, 4, "device-hours left of running jobs, per device"),
         Row(
@@ -54,6 +50,10 @@ POOLS = Table(
             "all-in price of a kWh of node power now: energy, carbon, overhead",
         ),
         Row("outlook", "asinh(USD/MWh / 50)", -5, 5, "the same, mean of the next day"),
+        Row("free", "share", 0, 1, "healthy devices that are idle and not claimed"),
+        Row("busy", "share", 0, 1, "devices that run jobs"),
+        Row("failed", "share", 0, 1, "devices out of service"),
+        Row("claimed", "share", 0, 1, "devices claimed earlier in this step (sequential view)"),
         Row("overhead", "1", 0, 3, "grid over node power, minus 1"),
         Row("frequency", "share", 0, 1, "clock frequency over nominal: heat and power cap"),
         Row("dead", "0/1", 0, 1, "the region's nodes stand still"),
@@ -81,11 +81,13 @@ ALARMS = FAULTS[:4]  # faults that announce themselves; fouling and a sensor tha
 REGIONS = Table(
     "regions",
     (
-        *(Row(f"{n}_now", u, lo, hi, f"{n} of this hour") for n, u, lo, hi in _SIGNALS),
         *(
-            Row(f"{n}_{h}h", u, lo, hi, f"{n} forecast {h} h ahead")
-            for h in LEADS_H
+            Row(f"{n}_{when}", u, lo, hi, f"{n} {meaning}")
             for n, u, lo, hi in _SIGNALS
+            for when, meaning in (
+                ("now", "of this hour"),
+                *((f"{h}h", f"forecast {h} h ahead") for h in LEADS_H),
+            )
         ),
         Row("wet", "degC/30", -3, 3, "wet bulb"),
         Row("dew", "degC/30", -3, 3, "dew point"),
@@ -129,7 +131,13 @@ REGIONS = Table(
         ),
         *(Row(f"alarm_{n}", "0/1", 0, 1, f"fault of the plant: {n}") for n in ALARMS),
         Row("outage", "0/1", 0, 1, "the grid supply is lost"),
-        Row("restart", "min/10", 0, 6, "boot time left of nodes that stand still, from when they may boot; 0: up"),
+        Row(
+            "restart",
+            "min/10",
+            0,
+            6,
+            "boot time left of nodes that stand still, from when they may boot; 0: up",
+        ),
         Row("generator", "0/1", 0, 1, "the generator carries the load"),
         Row("ups", "share", 0, 1, "charge of the UPS strings; 0 without"),
         Row("charge", "share", 0, 1, "state of charge of the battery; 0 without"),
@@ -140,7 +148,7 @@ REGIONS = Table(
             for h in LEADS_H
         ),
         Row("breaker", "share", 0, 2, "heat of the feeder's breaker, 1 trips"),
-        Row("curtail_in", "asinh(h)", 0, 6, "hours until an announced curtailment begins"),
+        Row("curtail_in", "1/(1+h)", 0, 1, "how soon an announced curtailment begins; 0: none is announced"),
         Row("curtail", "0/1", 0, 1, "a curtailment is in force"),
         Row(
             "curtail_limit", "share", 0, 4, "grid power allowed over nameplate, announced or in force; 0 none"
@@ -155,16 +163,11 @@ REGIONS = Table(
 PAIRS = Table(
     "pairs",
     (
-        Row("legal", "0/1", 0, 1, "the job may run there; all other columns are 0 if not"),
-        Row("fits", "0/1", 0, 1, "enough devices are free now"),
-        Row("share", "share", 0, 1, "devices it would hold"),
         Row("speed", "asinh", 0, 6, "speed of the hardware for this class at its present clock frequency"),
         Row("run", "asinh(h)/4", 0, 3, "run time there"),
         Row("wait", "asinh(h)/4", 0, 4, "expected wait in the pool's queue"),
         Row("transfer", "asinh(h)/4", 0, 3, "time to bring the data"),
         Row("slack", "asinh(h)/4", -3, 3, "deadline minus expected finish; 0 for leases"),
-        Row("latency", "1", 0, 8, "round trip plus service over the objective; 0 without one"),
-        Row("rtt", "ms/100", 0, 10, "round trip to its users"),
         Row("energy_usd", "asinh(USD)", -16, 16, "at the outlook's prices"),
         Row("carbon_usd", "asinh(USD)", 0, 16, "at the outlook's carbon and the carbon price"),
         Row("demand_usd", "asinh(USD)", 0, 16, "rise of the month's peak"),
@@ -172,6 +175,11 @@ PAIRS = Table(
         Row("late_usd", "asinh(USD)", 0, 16, "expected lateness"),
         Row("slo_usd", "asinh(USD)", 0, 16, "credits for latency and waiting"),
         Row("cost", "asinh(USD)", -16, 16, "all of it, if sent now"),
+        Row("legal", "0/1", 0, 1, "the job may run there; all other columns are 0 if not"),
+        Row("fits", "0/1", 0, 1, "enough devices are free now"),
+        Row("share", "share", 0, 1, "devices it would hold"),
+        Row("latency", "1", 0, 8, "round trip plus service over the objective; 0 without one"),
+        Row("rtt", "ms/100", 0, 10, "round trip to its users"),
         Row("regret", "share", 0, 5, "cost above the cheapest legal pool, over that pool's cost"),
         Row(
             "patience",
@@ -187,6 +195,10 @@ PAIRS = Table(
 GLOBALS = Table(
     "globals",
     (
+        Row("pending", "asinh(jobs)/4", 0, 3, "jobs waiting for a decision"),
+        Row("hidden", "asinh(jobs)/4", 0, 3, "pending jobs that have no slot"),
+        Row("queued", "asinh(h)/4", 0, 4, "device-hours waiting in pools, per device"),
+        Row("scale", "asinh(USD)", 0, 16, "reference cost of a step"),
         Row("elapsed", "share", 0, 1, "of the episode"),
         Row("hour_sin", "1", -1, 1, "UTC time of day"),
         Row("hour_cos", "1", -1, 1, "UTC time of day"),
@@ -194,13 +206,9 @@ GLOBALS = Table(
         Row("week_cos", "1", -1, 1, "day of week"),
         Row("year_sin", "1", -1, 1, "day of year"),
         Row("year_cos", "1", -1, 1, "day of year"),
-        Row("pending", "asinh(jobs)/4", 0, 3, "jobs waiting for a decision"),
-        Row("hidden", "asinh(jobs)/4", 0, 3, "pending jobs that have no slot"),
         Row("live", "share", 0, 1, "job places in use"),
         Row("busy", "share", 0, 1, "devices of the fleet that run jobs"),
-        Row("queued", "asinh(h)/4", 0, 4, "device-hours waiting in pools, per device"),
         Row("carbon_price", "USD/t / 100", 0, 20, "carbon price"),
-        Row("scale", "asinh(USD)", 0, 16, "reference cost of a step"),
     ),
 )
 
