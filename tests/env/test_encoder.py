@@ -6,8 +6,8 @@ import pytest
 from gcn_env.core.plant_table import column
 from gcn_env.core.sensors import CHIP, HOTTEST, LOOP
 from gcn_env.core.state import SENSORS
-from gcn_env.encoder import compression, finish
-from gcn_env.observation import PAIRS, REGIONS, TABLES
+from gcn_env.encoder import WIDE, compression, finish
+from gcn_env.observation import PAIRS, POOLS, REGIONS, TABLES
 from gcn_env.tables import Row, Table
 from tests.worlds import legal_actions, make
 
@@ -29,6 +29,8 @@ def test_units_name_the_compression():
     for table in TABLES:
         said = np.array(["asinh" in r.unit for r in table.rows])
         np.testing.assert_array_equal(compression(table) > 0, said)
+        moving = said[: POOLS.ix.devices] if table is POOLS else said
+        assert not moving[WIDE:].any(), "finish() compresses the first columns only"
 
 
 @pytest.mark.smoke
