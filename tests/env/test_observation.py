@@ -227,7 +227,7 @@ def test_each_cooling_head_moves_the_bill(name, steps):
         for level in (0, 7):
             other[h] = level
             moved = max(moved, abs(episode(sim, other, steps) - usd))
-        assert moved > 1e-4 * usd * share[r], where
+        assert moved > 5e-5 * usd * share[r], where  # a wet stage acts in warm hours only
 
 
 def test_an_empty_fleet_costs_its_idle_power():
