@@ -5,6 +5,7 @@ import pytest
 
 from gcn_env.core.state import RUNNING
 from gcn_env.ledger import COUNTS, FLOWS
+from gcn_env.metrics import KPIS, kpis
 from gcn_env.sim import Sim
 from tests import hostile
 from tests.env.test_hostile import CALM, check_identities, check_state, held_levels, middle_levels
@@ -34,7 +35,18 @@ def sequences(total, steps, seed, batch=250):
             seen["faults"] += int((sim.state.plants.fault_h > 0).sum())
             was_down = down
         assert (sim.state.ledger.counts_sum[:, C.trips] > 0).any()
+        check_figures(sim)
     return seen
+
+
+def check_figures(sim):
+    """Key figures are finite, within their declared ranges, and no site uses less than its IT."""
+    ledger = sim.state.ledger
+    figures = kpis(ledger.terms_sum, ledger.flows_sum, ledger.counts_sum)
+    assert np.isfinite(figures).all()
+    assert (figures >= KPIS.low).all()
+    assert (figures <= KPIS.high).all()
+    assert (figures[:, KPIS.index("pue")] >= 1.0).all()
 
 
 def test_hundreds_of_random_sequences_under_every_trouble():
