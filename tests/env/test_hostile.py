@@ -12,7 +12,7 @@ from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.sim import Sim
 from tests import hostile
 from tests.hostile import Before, accounts, off, par
-from tests.worlds import legal_actions, wild_actions
+from tests.worlds import legal_actions, make, wild_actions
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
 TOLERANCE = 1e-9
@@ -152,6 +152,10 @@ def test_accounts_balance_in_every_minute(choose):
 @pytest.mark.parametrize("seed", [3, 4])
 def test_accounts_balance_in_every_quarter_of_an_hour(seed):
     play(Sim(hostile.world(), 12, autoreset=False), seed, 96, legal_actions)
+
+
+def test_accounts_balance_in_the_shipped_world_of_plants():
+    play(make("plants", 4, autoreset=False), 6, 96, wild_actions)
 
 
 def test_the_accounts_notice_a_millionth():
