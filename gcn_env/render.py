@@ -280,7 +280,7 @@ def _table(pen: ImageDraw, v: View) -> None:
         )
         for text, (_, right) in zip(texts, columns, strict=True):
             _text(pen, x + right, y, text, 12, _INK, anchor="rm")
-        at = x + 12
+        at = float(x + 12)
         for words, colour in ((r.supply, _SOFT), (r.alarms, _ALARM)):
             note = ", ".join(words) + "   "
             _text(pen, at, y + 14, note, 11, colour, anchor="lm")
