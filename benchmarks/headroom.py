@@ -2,7 +2,8 @@
 
 Every controller runs the scenario's own regions in the simulator, under the same placement rule, through the same
 paired test episodes. The oracle, which knows weather and load ahead, replays the weather and load that B1 met on the
-same plants; its row is B1's times the ratio of the two replays.
+same plants; its row is B1's times the ratio of the two replays. Controllers change what regions cost, and so what the
+placement rule sends there: savings are at equal node energy (IT energy less server fans and leakage).
 
     python benchmarks/headroom.py                       # `default`, 20 weeks, to reports/headroom.md and .json
     python benchmarks/headroom.py --scenario smoke --episodes 4 --out /tmp/headroom
@@ -23,7 +24,7 @@ from agents.provenance import provenance
 from agents.rules.static import pace_of, played
 from gcn_env import load_world
 from gcn_env.core.search import head_levels
-from gcn_env.core.study import COOLING, FACILITY, R, competent, oracle, run
+from gcn_env.core.study import COOLING, FACILITY, R, competent, given, oracle, run
 from gcn_env.errors import UserError
 from gcn_env.ledger import FLOWS
 
@@ -31,14 +32,25 @@ F = FLOWS.ix
 COOLING_FLOWS = [F.air_fans, F.compressors, F.pumps, F.rejection, F.humidifiers]
 FACILITY_FLOWS = [F.it, *COOLING_FLOWS, F.ups_loss, F.pdu_loss, F.misc]
 CONTROLLERS = ("b0", "static", "b1", "b2", "mpc")
-COLUMNS = ("cooling_kwh", "facility_kwh", "it_kwh", "water_l", "excursion_kh", "throttled_h", "starts")
+COLUMNS = (
+    "cooling_kwh",
+    "facility_kwh",
+    "it_kwh",
+    "water_l",
+    "node_kwh",
+    "excursion_kh",
+    "throttled_h",
+    "starts",
+)
+COOL, FAC, IT, WATER, NODE, HOT = range(6)
 DECIDE_H, AHEAD_H = 1.0, 3.0  # how often the oracle decides, and how far it looks
 
 
 def measured(flows):
     """Figures [R, len(COLUMNS)] of flows [episodes, R, F], sums over the episodes."""
     f = flows.sum(0)
-    parts = (f[:, COOLING_FLOWS].sum(1), f[:, FACILITY_FLOWS].sum(1), f[:, F.it], f[:, F.water])
+    node = f[:, F.it] - f[:, F.server_fans] - f[:, F.leakage]
+    parts = (f[:, COOLING_FLOWS].sum(1), f[:, FACILITY_FLOWS].sum(1), f[:, F.it], f[:, F.water], node)
     return np.stack([*parts, f[:, F.excursion], f[:, F.throttled], f[:, F.starts]], 1)
 
 
@@ -48,12 +60,17 @@ def replayed(world, courses):
     every, ahead = (max(1, round(h / world.step_h)) for h in (DECIDE_H, AHEAD_H))
     out = np.zeros((2, world.n_regions, 5))
     for r in range(world.n_regions):
-        best = oracle(head_levels(plant, r, n), every, ahead, n_plant=pace.n_plant)
-        for k, controller in enumerate((competent(), best)):
-            for course in courses[r]:
-                x = run(plant, r, course, controller, pace).record
+        levels = head_levels(plant, r, n)
+        best = oracle(levels, every, ahead, n_plant=pace.n_plant)
+        for course in courses[r]:
+            wanted = run(plant, r, course, competent(), pace).commands
+            nearest = np.abs(levels[None] - wanted[..., None]).argmin(
+                2
+            )  # B1 of the simulator moves in levels, too
+            rule = run(plant, r, course, given(), pace, levels[np.arange(3), nearest])
+            for k, outcome in enumerate((rule, run(plant, r, course, best, pace))):
                 columns = (COOLING, FACILITY, [R.it], [R.water], [R.excursion])
-                out[k, r] += [x[:, c].sum() for c in columns]
+                out[k, r] += [outcome.record[:, c].sum() for c in columns]
     return out
 
 
@@ -67,19 +84,23 @@ def headroom(world, placement, episodes, seed, split, say=print):
         courses = weeks.courses if name == "b1" else courses
     say("oracle ...")
     rule, best = replayed(world, courses)
-    row = out["b1"].copy()
-    row[:, :4] *= best[:, :4] / np.maximum(rule[:, :4], 1e-9)
-    row[:, 4:] = np.nan
-    row[:, 4] = best[:, 4]
+    row = np.full_like(out["b1"], np.nan)
+    row[:, :NODE] = out["b1"][:, :NODE] * best[:, :NODE] / np.maximum(rule[:, :NODE], 1e-9)
+    row[:, NODE], row[:, HOT] = out["b1"][:, NODE], best[:, -1]
     out["oracle"] = row
     return out
 
 
 def shares(figures, name, rows):
-    """Percent of cooling and facility energy saved over B1, and share of the oracle's saving, over regions `rows`."""
-    cool, fac = (1.0 - figures[name][rows, k].sum() / figures["b1"][rows, k].sum() for k in (0, 1))
-    best = 1.0 - figures["oracle"][rows, 1].sum() / figures["b1"][rows, 1].sum()
-    return 100 * cool, 100 * fac, fac / best if best > 0 else np.nan
+    """Percent of cooling and facility energy saved over B1 at equal node energy, and share of the oracle's saving."""
+    rule = figures["b1"][rows]
+
+    def saved(who):
+        x = figures[who][rows]
+        return 1.0 - (x * (rule[:, NODE] / x[:, NODE])[:, None]).sum(0) / rule.sum(0)
+
+    mine, best = saved(name), saved("oracle")[FAC]
+    return 100 * mine[COOL], 100 * mine[FAC], mine[FAC] / best if best > 0 else np.nan
 
 
 def page(world, figures, args, command):
@@ -91,7 +112,7 @@ def page(world, figures, args, command):
         "`static` is chosen with hindsight on the weeks it is judged on"
         + ("." if args.seed == 0 and args.split == "test" else " (the first 20 test episodes of seed 0)."),
         "`oracle` knows weather and load ahead, is replayed under B1's load, and decides hourly. "
-        "Share: of what it saves in facility energy over B1.\n",
+        "Savings are at equal node energy; share: of what the oracle saves in facility energy over B1.\n",
     ]
     groups = [(n, [r]) for r, n in enumerate(world.region_names)] + [("all", list(range(world.n_regions)))]
     for title, rows in groups:
@@ -106,11 +127,11 @@ def page(world, figures, args, command):
             cool, fac, share = shares(figures, name, rows)
             s = x[rows].sum(0)
             out.append(
-                f"| {name} | {s[0]:,.0f} | {s[1]:,.0f} | {s[0] / s[2]:.4f} | {s[3] / 1e3:,.1f} "
-                f"| {cool:+.1f} | {fac:+.2f} | {share:.2f} | {s[4]:.2f} |"
+                f"| {name} | {s[COOL]:,.0f} | {s[FAC]:,.0f} | {s[COOL] / s[IT]:.4f} | {s[WATER] / 1e3:,.1f} "
+                f"| {cool:+.1f} | {fac:+.2f} | {share:.2f} | {s[HOT]:.2f} |"
             )
         out.append("")
-    hot = {n: {r: round(float(v), 3) for r, v in zip(world.region_names, x[:, 4], strict=True) if v > 0}
+    hot = {n: {r: round(float(v), 3) for r, v in zip(world.region_names, x[:, HOT], strict=True) if v > 0}
            for n, x in figures.items()}  # fmt: skip
     hot = {n: v for n, v in hot.items() if v}
     out.append(f"Thermal excursions: {hot or 'none'}.\n")

@@ -49,7 +49,7 @@ WEEK = 168
 def weeks(bank: SignalBank, column: int, seed: int, n_weeks: int) -> Course:
     """`n_weeks` weeks of the bank's training years, seasons in turn, with a load of their own each.
 
-    The mean load of a week is drawn between 20 and 95 % of what can be used, the share of nameplate that is awake
+    The mean load of a week is drawn between 40 and 95 % of what can be used, the share of nameplate that is awake
     between that load and 100 %; both follow the day.
     """
     rng, years = np.random.default_rng(seed), bank.rows("train")
@@ -57,7 +57,7 @@ def weeks(bank: SignalBank, column: int, seed: int, n_weeks: int) -> Course:
     for k in range(n_weeks):
         year = int(years[k % len(years)])
         start = int((k + rng.random()) / n_weeks * (bank.hours[year] - WEEK))
-        use = rng.uniform(0.2, 0.95) + 0.14 * np.sin(2 * np.pi * (np.arange(WEEK) - 9) / 24)
+        use = rng.uniform(0.4, 0.95) + 0.14 * np.sin(2 * np.pi * (np.arange(WEEK) - 9) / 24)
         use = np.clip(use + 0.05 * rng.standard_normal(WEEK), 0.0, 1.0)
         on = rng.uniform(0.6, 1.0)
         weather.append(bank.values[year, start : start + WEEK, column, DRY : HUMID + 1].astype(np.float64))
