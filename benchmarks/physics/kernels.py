@@ -14,7 +14,7 @@ from gcn_env.scenario.plants import PlantSite, compile_plants, rules_for
 
 Array = npt.NDArray[np.float64]
 P = PLANT.ix
-# E structure: 5 W/K per m2 of exposed walls and cabinets (physics.md 1.4)
+# E structure: 5 W/K per m2 of exposed walls and cabinets
 STRUCTURE_KW_PER_K_M2 = 0.005
 
 
@@ -87,7 +87,7 @@ def it_power(key: str, inlet_c: float, use: float = 0.6) -> float:
 
 
 class Hall(NamedTuple):
-    """A hall by its density, as parameters that replace those of an archetype (E, geometry, physics.md 1.4, 1.8)."""
+    """A hall by its density, as parameters that replace those of an archetype (E, geometry)."""
 
     name: str
     key: str
@@ -105,7 +105,7 @@ def _hall(name: str, key: str, kw_per_rack: float, mass_kj: float, air_kj: float
     return Hall(name, key, overrides)
 
 
-# The first is archetype a but for the servers' rise; air of the others as the table of physics.md 1.4 scales it
+# The first is archetype a but for the servers' rise; air of the others as the same rule scales it
 HALLS = (
     _hall("5 kW a rack, open room", "a", 5.0, 26.0, 2.2, 9.0),
     _hall("10 kW a rack, open room", "a", 10.0, 18.0, 1.0, 8.0),

@@ -329,7 +329,7 @@ ROWS: tuple[Row, ...] = (
         "a swing from winter to summer",
         "> 0.04",
         _V,
-        "C independent reference implementation (physics.md section 5)",
+        "C independent reference implementation of the same equations",
     ),
 )
 

@@ -167,6 +167,6 @@ def morphed(values: Array, normals: Normals, elevation_m: float) -> Array:
 
 
 def load_profile(mean: float = 0.60) -> Array:
-    """Utilisation [8760]: daily and weekly swing about a mean, the load shape of the study (physics.md 6, E)."""
+    """Utilisation [8760]: daily and weekly swing about a mean, the load shape of the study (E)."""
     t = np.arange(HOURS)
     return np.clip(mean + 0.14 * np.sin(2 * np.pi * (t % 24 - 9) / 24) - 0.05 * ((t // 24) % 7 > 4), 0.0, 1.0)

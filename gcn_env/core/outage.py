@@ -1,4 +1,4 @@
-"""Loss of supply, trips and faults of plants as courses in time (physics.md, 1.8, 4, E55, E57).
+"""Loss of supply, trips and faults of plants as courses in time (E55, E57).
 
 `integrate` hands a region over to `walk` while its supply is out, while its nodes or compressors come back, and when a
 hall warms fast. There the control step is walked in sub-steps of 30 s (2.5 s in the hall): UPS strings carry the load

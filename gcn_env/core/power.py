@@ -1,4 +1,4 @@
-"""Clock frequency of devices, and node power from what the pools ran (physics.md, 2.1 and 2.2, E50-E52).
+"""Clock frequency of devices, and node power from what the pools ran (E50-E52).
 
 `P = P_idle + (P_peak - P_idle) * load` per busy device, with `load = u**beta` fixed per class and hardware. A clock
 below nominal, set by a power cap or by throttling for heat (the lower counts), takes the dynamic part of the peak with

@@ -1,4 +1,4 @@
-"""Sensors: a policy sees readings of temperatures, not temperatures (physics.md, section 7).
+"""Sensors: a policy sees readings of temperatures, not temperatures.
 
 A reading is the true value `delay_s` ago (a straight line between the ends of control steps), with an error of its own,
 rounded to the sensor's step. While a region has the fault "sensor", one of its sensors repeats its last reading;

@@ -1,6 +1,6 @@
 """What feeds a site: grid, sun, wind, battery and generator on one AC bus, and the limits of its connection.
 
-At every step and region (physics.md, section 3, identity 1), in kWh:
+At every step and region, in kWh:
 
     grid + pv + wind + generator + storage_out = it + cooling + ups_loss + pdu_loss + misc + storage_in
 

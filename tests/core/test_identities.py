@@ -1,4 +1,4 @@
-"""The accounting identities of physics.md, section 3, at every sub-step of every archetype, in sickness and in health.
+"""The accounting identities of gcn_env/core/README.md at every sub-step of every archetype, in sickness and in health.
 
 The state before and after a sub-step, the parameters and the weather say what the energies must be; each identity is
 also shown to notice a millionth of one flow going missing.

@@ -1,4 +1,4 @@
-"""Signs and closed forms over the kernels' whole ranges (physics.md, section 4), for every archetype's parameters."""
+"""Signs and closed forms over the kernels' whole ranges, for every archetype's parameters."""
 
 import itertools
 

@@ -1,6 +1,6 @@
 """Every archetype under random legal and illegal actions, weather of -40..55 degC, faults, outages, caps, batteries.
 
-The accounting identities of physics.md, section 3, hold at every step; states stay finite; outages end.
+The accounting identities of gcn_env/core/README.md hold at every step; states stay finite; outages end.
 """
 
 import numpy as np

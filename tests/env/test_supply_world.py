@@ -25,7 +25,7 @@ OUT = [
 
 
 def check_bus(sim, held):
-    """Identity 1 of physics.md, section 3; and what storage took, gave, lost and kept."""
+    """The AC bus; and what storage took, gave, lost and kept."""
     flows, plants, site = sim.state.ledger.flows, sim.state.plants, sim.world.params.site
     used = flows[..., OUT].sum(-1)
     np.testing.assert_allclose(flows[..., IN].sum(-1), used, rtol=1e-9, atol=1e-9)
