@@ -203,7 +203,7 @@ def test_no_choice_breaks_residency_or_trust():
     assert kinds == {0, 1, 2, 3}
 
 
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=12, max_size=12), st.integers(0, 2**32))
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=16, max_size=16), st.integers(0, 2**32))
 def test_any_integers_are_survived(heads, seed):
     sim = make(overrides=ROUGH)
     sim.reset([seed])
@@ -230,6 +230,7 @@ def test_moves_and_illegal_choices_are_counted():
     q, p = w.n_slots, w.n_pools
     for _ in range(96):
         mask = sim.obs["mask"][:, : q * (p + 1)].reshape(-1, q, p + 1) > 0.5
+        levels = sim.obs["mask"][:, q * (p + 1) :].reshape(4, -1, w.n_levels) > 0.5
         jobs = sim.state.jobs
         slot, data, at = jobs.slot.copy(), jobs.data.copy(), jobs.data_at.copy()
         act = wild_actions(rng, sim)
@@ -248,8 +249,10 @@ def test_moves_and_illegal_choices_are_counted():
                 if at[b, j] != to:
                     gb[b] += data[b, j]
                     usd[b] += data[b, j] * w.params.geo.egress_usd[at[b, j], to]
-            cooling = act[b, q:]
-            illegal[b] += ((cooling < 0) | (cooling >= w.n_levels)).sum()
+            heads = act[b, q:]
+            known = (heads >= 0) & (heads < w.n_levels)
+            allowed = levels[b, np.arange(len(heads)), np.where(known, heads, 0)]
+            illegal[b] += (~(known & allowed)).sum()
         sim.step(act)
         counts = sim.state.ledger.counts
         np.testing.assert_allclose(counts[:, C.moved], gb, rtol=1e-12)
