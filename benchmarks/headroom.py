@@ -97,7 +97,8 @@ def shares(figures, name, rows):
 
     def saved(who):
         x = figures[who][rows]
-        return 1.0 - (x * (rule[:, NODE] / x[:, NODE])[:, None]).sum(0) / rule.sum(0)
+        energy = x[:, [COOL, FAC]] * (rule[:, NODE] / x[:, NODE])[:, None]
+        return 1.0 - energy.sum(0) / rule[:, [COOL, FAC]].sum(0)
 
     mine, best = saved(name), saved("oracle")[FAC]
     return 100 * mine[COOL], 100 * mine[FAC], mine[FAC] / best if best > 0 else np.nan
