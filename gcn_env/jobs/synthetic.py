@@ -123,7 +123,7 @@ def truncation(
             kept_h += cell.share * inside_h
             kept_device_h += cell.share * inside_h * cell.gang
     if kept <= 0.0:
-        raise DataError(_nothing(kind, max_gang, max_h, min_h))
+        raise DataError(_nothing(kind, 1, max_gang, max_h, min_h))
     return Truncation(
         kept, kept_device_h / full_device_h, kept_h / kept, full_h, kept_device_h / kept, full_device_h
     )
@@ -134,6 +134,7 @@ def synthetic_table(
     rng: np.random.Generator,
     n: int = 4096,
     *,
+    min_gang: int = 1,
     max_gang: int = MAX_GANG,
     max_h: float = MAX_H,
     min_h: float = MIN_H,
@@ -153,6 +154,7 @@ def synthetic_table(
         kind: job class.
         rng: source of randomness; equal generators give equal tables.
         n: rows.
+        min_gang: fewest devices of a job; a large fleet may leave small jobs out of sight.
         max_gang: most devices of a job.
         max_h: longest duration at reference speed [h].
         min_h: shortest duration at reference speed [h].
@@ -166,11 +168,11 @@ def synthetic_table(
         raise DataError(f"a job table needs at least one row, not n = {n}")
     _check_bounds(max_gang, max_h, min_h)
     low_s, high_s = min_h * HOUR_S, max_h * HOUR_S
-    chosen = [c for c in cells(kind, gang_scale, cores_per_device) if c.gang <= max_gang]
+    chosen = [c for c in cells(kind, gang_scale, cores_per_device) if min_gang <= c.gang <= max_gang]
     parts = [(c, k, c.share * m) for c in chosen for k, m in enumerate(c.duration.mass(low_s, high_s))]
     mass = np.array([m for _, _, m in parts])
     if not len(parts) or mass.sum() <= 0.0:
-        raise DataError(_nothing(kind, max_gang, max_h, min_h))
+        raise DataError(_nothing(kind, min_gang, max_gang, max_h, min_h))
     counts = _systematic(mass / mass.sum(), n, rng)
     gang = np.repeat([c.gang for c, _, _ in parts], counts)
     seconds = np.concatenate(
@@ -221,5 +223,7 @@ def _check_bounds(max_gang: int, max_h: float, min_h: float) -> None:
         )
 
 
-def _nothing(kind: str, max_gang: int, max_h: float, min_h: float) -> str:
-    return f"no {kind} job has at most {max_gang} devices and lasts {min_h:g}..{max_h:g} h; widen the bounds"
+def _nothing(kind: str, min_gang: int, max_gang: int, max_h: float, min_h: float) -> str:
+    return (
+        f"no {kind} job has {min_gang}..{max_gang} devices and lasts {min_h:g}..{max_h:g} h; widen the bounds"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -16,17 +15,19 @@ import numpy.typing as npt
 from gcn_env.core.params import CLASSES, SPLITS, Bank, Fleet, Geo, Money, Timing, WorldParams
 from gcn_env.core.state import Array
 from gcn_env.errors import UserError, nearest
+from gcn_env.scenario.compile_geo import borrowed, compile_links, place
 from gcn_env.scenario.compile_site import compile_site
 from gcn_env.scenario.load import read_yaml
 from gcn_env.scenario.plants import PlantSite, compile_plants
 from gcn_env.scenario.schema import Hardware, Scenario
 from gcn_env.signals.bank import SignalBank, file_bank, synthetic_bank
+from gcn_env.signals.borrowed import Borrowed, lenders, lent
 from gcn_env.signals.climatology import sites
 
 TRUST = {"public": 0, "private": 1, "tee": 2}
 NOISE_LENGTH = 16384
 # Sleep states of idle devices: share of idle power, seconds at idle power to wake [E].
-SLEEP = {"idle": (0.6, 1.0), "suspended": (0.10, 60.0), "off": (0.03, 300.0)}
+SLEEP = {"none": (1.0, 0.0), "idle": (0.6, 1.0), "suspended": (0.10, 60.0), "off": (0.03, 300.0)}
 BOUND = {
     "training": 0.1,
     "batch": 0.5,
@@ -41,12 +42,6 @@ def hardware_catalogue() -> dict[str, Hardware]:
     """Device types that come with the project (hardware.yaml)."""
     types = read_yaml(_HERE / "hardware.yaml")["types"]
     return {name: Hardware.model_validate(row) for name, row in types.items()}
-
-
-@lru_cache(maxsize=1)
-def network_tables() -> dict[str, Any]:
-    """Round trips and egress prices (network.yaml)."""
-    return read_yaml(_HERE / "network.yaml")
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +187,7 @@ def _fleet(s: Scenario) -> tuple[Fleet, list[str], list[str]]:
         reserve=column(lambda r, p, h: p.awake_reserve_share),
         wake_h=column(lambda r, p, h: SLEEP[p.sleep][1] / 3600.0),
         speed=by_class(lambda h, name: h.speed.get(name, 0.0)),
-        load=by_class(lambda h, name: use[name] ** h.beta),
+        load=by_class(lambda h, name: h.power.get(name, use[name] ** h.beta)),
         memory=column(lambda r, p, h: h.memory_gib),
         trust=column(lambda r, p, h: TRUST[p.trust], np.int64),
         service_ms=column(lambda r, p, h: h.service_ms),
@@ -205,60 +200,22 @@ def _fleet(s: Scenario) -> tuple[Fleet, list[str], list[str]]:
     return fleet, names, [p.hardware for _, p, _ in parts]
 
 
-def _great_circle_km(a: Any, c: Any) -> float:
-    lat1, lat2 = math.radians(a.latitude_deg), math.radians(c.latitude_deg)
-    dlon = math.radians(c.longitude_deg - a.longitude_deg)
-    cos = math.sin(lat1) * math.sin(lat2) + math.cos(lat1) * math.cos(lat2) * math.cos(dlon)
-    return 6371.0 * math.acos(min(1.0, max(-1.0, cos)))
-
-
 def _geo(s: Scenario, fleet: Fleet) -> Geo:
-    for name, region in s.regions.items():
-        if region.profile not in sites():
-            near = nearest(region.profile, sites())
-            raise UserError(
-                f"regions.{name}.profile: unknown {region.profile!r}{near} (known: {', '.join(sites())})"
-            )
-    tables, names, regions = network_tables(), list(s.regions), list(s.regions.values())
-    known, matrix = tables["rtt_ms"]["regions"], tables["rtt_ms"]["matrix"]
-    fit = tables["rtt_ms"]["distance_regression"]
-    for key in s.network.rtt_ms:
-        parts = key.split("~")
-        if len(parts) != 2 or any(p not in names for p in parts):
-            raise UserError(f"network.rtt_ms: key {key!r} is not REGION~REGION of {', '.join(names)}")
-    n = len(names)
-    rtt = np.ones((n, n))
-    for i in range(n):
-        for k in range(n):
-            given = s.network.rtt_ms.get(
-                f"{names[i]}~{names[k]}", s.network.rtt_ms.get(f"{names[k]}~{names[i]}")
-            )
-            a, c = regions[i].profile, regions[k].profile
-            if i == k:
-                rtt[i, k] = 1.0
-            elif given is not None:
-                rtt[i, k] = given
-            elif a in known and c in known and a != c:
-                rtt[i, k] = matrix[known.index(a)][known.index(c)]
-            else:
-                rtt[i, k] = fit["a"] + fit["b"] * _great_circle_km(regions[i], regions[k])
-    price = tables["egress_usd_per_gb"]["per_region"]
-    egress = [
-        price.get(r.profile, {}).get("usd_per_gb", s.network.default_egress_usd_per_gb) for r in regions
-    ]
+    regions = list(s.regions.values())
+    rtt, gbit, egress = compile_links(s)
     laws = sorted({r.jurisdiction for r in regions})
     if len(laws) > 32:
         raise UserError(f"{len(laws)} jurisdictions; at most 32 fit a job's rule")
     peak = fleet.devices * fleet.peak_kw
     return Geo(
         jurisdiction=np.array([laws.index(r.jurisdiction) for r in regions], np.int64),
-        utc_offset_h=np.array([sites()[r.profile].utc_offset_h for r in regions], np.float64),
+        utc_offset_h=np.array([place(r)[0] for r in regions], np.float64),
         rtt_ms=rtt,
-        gbit_s=np.full((n, n), s.network.gbit_per_s),
-        egress_usd=np.repeat(np.array(egress, np.float64)[:, None], n, 1),
+        gbit_s=gbit,
+        egress_usd=egress,
         outage=np.array([r.grid.outages_per_year / 8760.0 for r in regions]),
         outage_h=np.array([r.grid.outage_mean_h for r in regions]),
-        design_kw=np.array([peak[fleet.region == i].sum() for i in range(n)]),
+        design_kw=np.array([peak[fleet.region == i].sum() for i in range(len(regions))]),
     )
 
 
@@ -278,13 +235,16 @@ def _money(s: Scenario, geo: Geo) -> Money:
     )
 
 
-def _bank(s: Scenario, data_dir: str | Path | None) -> SignalBank:
-    profiles = [r.profile for r in s.regions.values()]
+def _bank(s: Scenario, regions: list[Borrowed], data_dir: str | Path | None) -> SignalBank:
+    profiles, prices = lenders(regions)
     splits = {split: getattr(s.signals, split) for split in SPLITS}
     if s.signals.kind == "synthetic":
-        return synthetic_bank(profiles, splits, s.signals.seed)
-    gap_h = s.signals.gaps.max_gap_h if s.signals.gaps.policy == "interpolate" else 0
-    return file_bank(data_folder(s, data_dir), profiles, splits, gap_h, seed=s.signals.seed)
+        bank = synthetic_bank(profiles, splits, s.signals.seed, prices)
+    else:
+        gap_h = s.signals.gaps.max_gap_h if s.signals.gaps.policy == "interpolate" else 0
+        folder = data_folder(s, data_dir)
+        bank = file_bank(folder, profiles, splits, gap_h, prices, seed=s.signals.seed)
+    return lent(bank, prices, regions)
 
 
 def _outside(s: Scenario, bank: SignalBank) -> Bank:
@@ -312,9 +272,10 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
     from gcn_env.scenario.compile_jobs import compile_work
 
     timing = _timing(scenario)
+    lending = borrowed(scenario)
     fleet, pools, hardware = _fleet(scenario)
     geo = _geo(scenario, fleet)
-    bank = _bank(scenario, data_dir)
+    bank = _bank(scenario, lending, data_dir)
     needed = timing.horizon * timing.dt_h + 48.0
     if needed > bank.hours.min():
         raise UserError(
@@ -327,7 +288,7 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
             PlantSite(
                 r.plant.archetype,
                 geo.design_kw[i],
-                sites()[r.profile].elevation_m if r.elevation_m is None else r.elevation_m,
+                place(r)[1],
                 dict(r.plant.overrides),
                 r.supply.power_cap_floor_share,
                 r.supply.battery_h > 0.0,

@@ -91,7 +91,9 @@ def _tables(name: str, spec: Jobs, folder: Path | None) -> list[JobTable]:
         for i, _ in enumerate(SPLITS):
             rng = np.random.default_rng([_TABLE_SEED, zlib.crc32(name.encode()), i])
             sizes = {"gang_scale": spec.gang_scale, "cores_per_device": spec.cores_per_device}
-            out.append(synthetic_table(spec.table, rng, spec.table_rows, **bounds, **sizes))
+            out.append(
+                synthetic_table(spec.table, rng, spec.table_rows, min_gang=spec.min_gang, **bounds, **sizes)
+            )
         return out
     assert folder is not None
     path = folder / spec.trace.file

@@ -157,7 +157,7 @@ class Pool(Strict):
     devices: Annotated[int, Field(ge=1, le=1_000_000)]
     devices_per_node: Count = 8
     trust: Literal["public", "private", "tee"] = "public"
-    sleep: Literal["idle", "suspended", "off"] = "suspended"
+    sleep: Literal["none", "idle", "suspended", "off"] = "suspended"
     awake_reserve_share: Share = 0.15
     node_mtbf_days: Annotated[float, Field(ge=0.01, le=1e9)] = 120.0
     repair_mean_h: Positive = 12.0
@@ -172,9 +172,23 @@ class Pool(Strict):
 
 
 class Region(Strict):
-    """A site with one grid connection, one plant and some pools."""
+    """A site with one grid connection, one plant and some pools.
 
-    profile: str
+    It stands at a fitted `profile`, or borrows price, carbon and weather (`gcn_env.signals.borrowed`): then it gives its
+    own clock and height, and `source` says why these loans are fair.
+    """
+
+    profile: str | None = None
+    price_profile: str | None = None
+    carbon_profile: str | None = None
+    weather_profile: str | None = None
+    price_scale: Positive = 1.0
+    price_add_usd_per_mwh: float = 0.0
+    carbon_scale: Positive = 1.0
+    weather_shift_k: Annotated[float, Field(ge=-25, le=15)] = 0.0
+    utc_offset_h: Annotated[float, Field(ge=-12, le=14)] | None = None
+    egress_usd_per_gb: NonNegative | None = None
+    source: str = ""
     jurisdiction: str
     longitude_deg: Annotated[float, Field(ge=-180, le=180)]
     latitude_deg: Annotated[float, Field(ge=-90, le=90)]
@@ -184,16 +198,30 @@ class Region(Strict):
     supply: Supply = Supply()
     pools: Annotated[dict[str, Pool], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _signals(self) -> Region:
+        names = ("price_profile", "carbon_profile", "weather_profile")
+        if self.profile is None:
+            missing = [n for n in (*names, "utc_offset_h", "elevation_m") if getattr(self, n) is None]
+            if missing:
+                raise ValueError(f"give profile, or else also {', '.join(missing)}")
+        changed = ("price_scale", "price_add_usd_per_mwh", "carbon_scale", "weather_shift_k")
+        fields = type(self).model_fields
+        if not self.source and any(getattr(self, n) != fields[n].default for n in (*names, *changed)):
+            raise ValueError("borrowed or adjusted signals need a source: say in words why they are fair")
+        return self
+
 
 class Hardware(Strict):
-    """A device type (see hardware.yaml)."""
+    """A device type (see hardware.yaml); `power` is the share of the idle-to-peak range that a class draws."""
 
     what: str = ""
     idle_w: NonNegative
     peak_w: Positive
     beta: Positive = 0.6
     memory_gib: Positive
-    speed: dict[ClassName, Positive]
+    speed: Annotated[dict[ClassName, Positive], Field(min_length=1)]
+    power: dict[ClassName, Share] = {}
     service_ms: NonNegative = 50
     usd_per_h: NonNegative = 1.0
     static_share: Annotated[float, Field(ge=0.1, le=0.9)] = 0.28
@@ -234,6 +262,7 @@ class Jobs(Strict):
     traffic: str = "m-small"
     origins: dict[str, Positive] = {}
     local_clock: bool = True
+    min_gang: Count = 1
     max_gang: Count = 64
     max_h: Positive = 72.0
     min_h: NonNegative = 0.1
@@ -254,15 +283,31 @@ class Jobs(Strict):
     def _latency(self) -> Jobs:
         if (self.job_class == "inference") != (self.slo_ms is not None):
             raise ValueError("slo_ms is needed for inference, and only there")
+        if self.trace is not None and self.min_gang > 1:
+            raise ValueError("min_gang belongs to fitted tables; a trace gives its own gangs")
         return self
 
 
+class Link(Strict):
+    """What differs on the link between two regions; both directions."""
+
+    rtt_ms: Positive | None = None
+    gbit_per_s: Positive | None = None
+    usd_per_gb: NonNegative | None = None
+
+
 class Network(Strict):
-    """Links between regions; round trips and egress prices default to the tables of network.yaml."""
+    """Links between regions, and `REGION~REGION` exceptions.
+
+    Round trips, where no link gives one: `cloud` takes those measured between public-cloud regions at the fitted
+    profiles, else their regression on distance; `fibre` takes 2 ms plus 0.015 ms/km (light in glass along 1.5 times
+    the distance), as on a private or national network.
+    """
 
     gbit_per_s: Positive = 5.0
     default_egress_usd_per_gb: NonNegative = 0.05
-    rtt_ms: dict[str, Positive] = {}
+    rtt: Literal["cloud", "fibre"] = "cloud"
+    links: dict[str, Link] = {}
 
 
 class Prices(Strict):
@@ -282,6 +327,7 @@ class Scenario(Strict):
 
     name: str
     doc: str = ""
+    sources: tuple[str, ...] = ()
     time: Time = Time()
     decisions: Decisions = Decisions()
     signals: Signals

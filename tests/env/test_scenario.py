@@ -180,7 +180,7 @@ MISTAKES = {
     "plant": ({"regions.north.plant.overrides": {"ups_los": 1}}, ["'ups_los'", "known"]),
     "origin": ({"jobs.batch.origins": {"nroth": 1}}, ["'nroth'", "did you mean 'north'", "south"]),
     "law": ({"jobs.batch.jurisdictions": ["eur"]}, ["'eur'", "did you mean 'eu'", "sg"]),
-    "link": ({"network.rtt_ms": {"north-south": 5}}, ["'north-south'", "REGION~REGION", "north"]),
+    "link": ({"network.links": {"north-south": {"rtt_ms": 5}}}, ["'north-south'", "REGION~REGION", "north"]),
     "traffic": ({"jobs.inference.traffic": "m-smal"}, ["'m-smal'", "did you mean 'm-small'", "m-mid"]),
     "no objective": ({"jobs.inference.slo_ms": None}, ["jobs.inference", "slo_ms is needed"]),
     "objective": ({"jobs.batch.slo_ms": 5}, ["jobs.batch", "only there"]),

@@ -1,0 +1,108 @@
+"""Where regions stand: their signals' origin, clock, height, and the links between them."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcn_env.core.state import Array
+from gcn_env.errors import UserError, nearest
+from gcn_env.scenario.load import read_yaml
+from gcn_env.scenario.schema import Region, Scenario
+from gcn_env.signals.borrowed import Borrowed
+from gcn_env.signals.climatology import sites
+
+FIBRE_BASE_MS, FIBRE_MS_PER_KM = 2.0, 0.015  # [E] 2 x 1.5 x distance at 200 km/ms, and equipment at the ends
+SAME_SITE_MS = 1.0  # [E] inside a region
+
+
+@lru_cache(maxsize=1)
+def network_tables() -> dict[str, Any]:
+    """Round trips and egress prices (network.yaml)."""
+    return read_yaml(Path(__file__).resolve().parent / "network.yaml")
+
+
+def place(region: Region) -> tuple[float, float]:
+    """Standard time ahead of UTC [h] and elevation [m] of a region: its own, else those of its profile."""
+    offset, height = region.utc_offset_h, region.elevation_m
+    if region.profile is not None:
+        site = sites()[region.profile]
+        offset = site.utc_offset_h if offset is None else offset
+        height = site.elevation_m if height is None else height
+    assert offset is not None  # the schema asks for both where there is no profile
+    assert height is not None
+    return offset, height
+
+
+def borrowed(s: Scenario) -> list[Borrowed]:
+    """What each region takes its signals from.
+
+    Raises:
+        UserError: for an unknown profile (with the nearest name).
+    """
+    out = []
+    for name, r in s.regions.items():
+        fields = ("price_profile", "carbon_profile", "weather_profile")
+        own = {f: str(getattr(r, f) or r.profile) for f in fields}
+        for field, profile in {"profile": r.profile or own[fields[0]], **own}.items():
+            if profile not in sites():
+                near = nearest(profile, sites())
+                raise UserError(
+                    f"regions.{name}.{field}: unknown {profile!r}{near} (known: {', '.join(sites())})"
+                )
+        adjusted = (r.price_scale, r.price_add_usd_per_mwh, r.carbon_scale, r.weather_shift_k)
+        out.append(Borrowed(*own.values(), *place(r), *adjusted))
+    return out
+
+
+def _great_circle_km(a: Region, c: Region) -> float:
+    lat1, lat2 = math.radians(a.latitude_deg), math.radians(c.latitude_deg)
+    dlon = math.radians(c.longitude_deg - a.longitude_deg)
+    cos = math.sin(lat1) * math.sin(lat2) + math.cos(lat1) * math.cos(lat2) * math.cos(dlon)
+    return 6371.0 * math.acos(min(1.0, max(-1.0, cos)))
+
+
+def _rtt_ms(a: Region, c: Region, kind: str) -> float:
+    """Round trip between two regions that no link gives."""
+    km = _great_circle_km(a, c)
+    if kind == "fibre":
+        return FIBRE_BASE_MS + FIBRE_MS_PER_KM * km
+    table = network_tables()["rtt_ms"]
+    known, fit = table["regions"], table["distance_regression"]
+    if a.profile in known and c.profile in known and a.profile != c.profile:
+        return float(table["matrix"][known.index(a.profile)][known.index(c.profile)])
+    return float(fit["a"] + fit["b"] * km)
+
+
+def compile_links(s: Scenario) -> tuple[Array, Array, Array]:
+    """Round trips [ms], rates of one transfer [Gbit/s] and egress prices [USD/GB, from row to column], [R, R].
+
+    Raises:
+        UserError: for a link between regions that are not there.
+    """
+    names, regions, n = list(s.regions), list(s.regions.values()), len(s.regions)
+    price = network_tables()["egress_usd_per_gb"]["per_region"]
+    out = [
+        price.get(r.profile, {}).get("usd_per_gb", s.network.default_egress_usd_per_gb)
+        if r.egress_usd_per_gb is None
+        else r.egress_usd_per_gb
+        for r in regions
+    ]
+    rtt = np.array([[_rtt_ms(a, c, s.network.rtt) for c in regions] for a in regions])
+    np.fill_diagonal(rtt, SAME_SITE_MS)
+    gbit = np.full((n, n), s.network.gbit_per_s)
+    egress = np.repeat(np.array(out, np.float64)[:, None], n, 1)
+    for key, link in s.network.links.items():
+        ends = [names.index(p) for p in key.split("~") if p in names]
+        if len(ends) != 2 or len(key.split("~")) != 2 or ends[0] == ends[1]:
+            raise UserError(
+                f"network.links: key {key!r} is not REGION~REGION of two of {', '.join(names)}"
+            )
+        for matrix, value in ((rtt, link.rtt_ms), (gbit, link.gbit_per_s), (egress, link.usd_per_gb)):
+            if value is not None:
+                matrix[ends[0], ends[1]] = matrix[ends[1], ends[0]] = value
+    return rtt, gbit, egress
