@@ -34,8 +34,8 @@ class Args:
     rules). `NAME=SPEC` gives one another name, `NAME=run:A,run:B` makes one of several training seeds."""
 
     scenario: str | None = None
-    """Name of a shipped scenario, or path of a YAML file; default: that of the first run among the policies,
-    else `default`."""
+    """Name of a shipped scenario (`python -m agents worlds` lists them), or path of a YAML file; default: that of
+    the first run among the policies, else `default`."""
 
     episodes: int = 20
     """Paired episodes per policy; below 20 the report is a look, not a claim."""

@@ -6,6 +6,7 @@ Verbs:
     describe --plants     parameters of the plants with their sources, in tables (gcn_env/core/README.md holds this)
     policies              names of all rules
     tune-cooling          tune the weather resets of B2 on training years and write their table
+    worlds                shipped scenarios, one line each
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m agents", description="Tools around policies and worlds.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     describe = verbs.add_parser("describe", help="a scenario, or the environment's tables, as Markdown")
-    describe.add_argument("scenario", nargs="?", default="default", help="name or path of a scenario")
+    describe.add_argument(
+        "scenario", nargs="?", default="default", help="name or path of a scenario (see worlds)"
+    )
     describe.add_argument(
         "--tables", action="store_true", help="observation, action, ledger and key figures instead"
     )
@@ -45,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--seed", type=int, default=0, help="of weeks and loads")
     tune.add_argument("--weeks", type=int, default=12, help="training weeks each candidate runs through")
     tune.add_argument("--out", default="b2.yaml", help="file to write (b2.yaml)")
+    verbs.add_parser("worlds", help="shipped scenarios, one line each")
     return parser
 
 
@@ -66,6 +70,10 @@ def main(argv: list[str] | None = None) -> int:
             )
         elif args.verb == "tune-cooling":
             _tune(args, shlex.join(["python", "-m", "agents", *(sys.argv[1:] if argv is None else argv)]))
+        elif args.verb == "worlds":
+            from gcn_env.describe import catalogue_page
+
+            print(catalogue_page(), end="")
         elif args.tables:
             from gcn_env.describe import environment_page
 

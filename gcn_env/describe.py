@@ -7,7 +7,9 @@ from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.metrics import KPIS
 from gcn_env.observation import TABLES
 from gcn_env.scenario.compile import World
+from gcn_env.scenario.load import load_scenario, shipped
 from gcn_env.scenario.plants import archetype, archetypes, sources
+from gcn_env.scenario.schema import Region
 from gcn_env.tables import Table
 
 _HEADINGS = {
@@ -90,19 +92,56 @@ def scenario_page(world: World) -> str:
         f"Steps of {s.time.step_min:g} min, {world.horizon} an episode; {world.n_slots} job slots, "
         f"{world.n_levels} levels a cooling head; signals: {s.signals.kind}, forecasts: {s.signals.forecast.kind}.\n\n"
     )
-    lines.append("| region | profile | law | plant | nameplate kW |\n|---|---|---|---|---|\n")
+    lines.append("| region | signals | law | plant | nameplate kW |\n|---|---|---|---|---|\n")
     for r, (name, region) in enumerate(s.regions.items()):
         plant = f"{region.plant.archetype}: {archetype(region.plant.archetype)['name']}"
-        lines.append(
-            f"| {name} | {region.profile} | {region.jurisdiction} | {plant} | {world.params.geo.design_kw[r]:,.0f} |\n"
-        )
-    lines.append("\n| pool | hardware | devices | per node |\n|---|---|---|---|\n")
+        kw = world.params.geo.design_kw[r]
+        lines.append(f"| {name} | {_signals(region)} | {region.jurisdiction} | {plant} | {kw:,.0f} |\n")
+    lines.append("\n| pool | hardware | devices | per node | trust |\n|---|---|---|---|---|\n")
+    trust = [p.trust for region in s.regions.values() for p in region.pools.values()]
     for p, name in enumerate(world.pool_names):
-        lines.append(f"| {name} | {world.hardware_names[p]} | {int(f.devices[p])} | {int(f.node[p])} |\n")
+        lines.append(
+            f"| {name} | {world.hardware_names[p]} | {int(f.devices[p])} | {int(f.node[p])} | {trust[p]} |\n"
+        )
     lines.append("\n| job source | class | load | from | restricted |\n|---|---|---|---|---|\n")
     for name, j in s.jobs.items():
         source = j.trace.file if j.trace else f"fitted table {j.table}"
         lines.append(
             f"| {name} | {j.job_class} | {j.load:.0%} of its hardware | {source} | {j.restricted_share:.0%} |\n"
         )
+    if s.sources:
+        lines.append(
+            "\nSources (V read, R recalled, E estimate):\n\n" + "".join(f"- {text}\n" for text in s.sources)
+        )
+    return "".join(lines)
+
+
+def _signals(region: Region) -> str:
+    """Whose price, carbon and weather a region has, and how they are adjusted."""
+    lent = {
+        "price": (
+            region.price_profile,
+            f"x {region.price_scale:g} + {region.price_add_usd_per_mwh:g}",
+            "x 1 + 0",
+        ),
+        "carbon": (region.carbon_profile, f"x {region.carbon_scale:g}", "x 1"),
+        "weather": (region.weather_profile, f"{region.weather_shift_k:+g} K", "+0 K"),
+    }
+    words = [
+        f"{what} {profile or region.profile}{'' if change == none else ' ' + change}"
+        for what, (profile, change, none) in lent.items()
+        if profile or change != none
+    ]
+    return ", ".join([region.profile, *words] if region.profile else words)
+
+
+def catalogue_page() -> str:
+    """Markdown of the shipped scenarios, in one line each."""
+    lines = ["| scenario | regions | pools | devices | what it is |\n|---|---|---|---|---|\n"]
+    for name in shipped():
+        s = load_scenario(name)
+        pools = [p for r in s.regions.values() for p in r.pools.values()]
+        devices = sum(p.devices for p in pools)
+        first = " ".join(s.doc.split()).split(". ")[0].rstrip(".")
+        lines.append(f"| {name} | {len(s.regions)} | {len(pools)} | {devices:,} | {first} |\n")
     return "".join(lines)

@@ -22,7 +22,6 @@ from gcn_env.scenario.plants import PlantSite, compile_plants
 from gcn_env.scenario.schema import Hardware, Scenario
 from gcn_env.signals.bank import SignalBank, file_bank, synthetic_bank
 from gcn_env.signals.borrowed import Borrowed, lenders, lent
-from gcn_env.signals.climatology import sites
 
 TRUST = {"public": 0, "private": 1, "tee": 2}
 NOISE_LENGTH = 16384

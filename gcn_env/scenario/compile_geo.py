@@ -12,12 +12,13 @@ import numpy as np
 from gcn_env.core.state import Array
 from gcn_env.errors import UserError, nearest
 from gcn_env.scenario.load import read_yaml
-from gcn_env.scenario.schema import Region, Scenario
+from gcn_env.scenario.schema import ADJUSTMENTS, Region, Scenario
 from gcn_env.signals.borrowed import Borrowed
 from gcn_env.signals.climatology import sites
 
 FIBRE_BASE_MS, FIBRE_MS_PER_KM = 2.0, 0.015  # [E] 2 x 1.5 x distance at 200 km/ms, and equipment at the ends
 SAME_SITE_MS = 1.0  # [E] inside a region
+LENT = ("price", "carbon", "weather")
 
 
 @lru_cache(maxsize=1)
@@ -46,16 +47,15 @@ def borrowed(s: Scenario) -> list[Borrowed]:
     """
     out = []
     for name, r in s.regions.items():
-        fields = ("price_profile", "carbon_profile", "weather_profile")
-        own = {f: str(getattr(r, f) or r.profile) for f in fields}
-        for field, profile in {"profile": r.profile or own[fields[0]], **own}.items():
+        own = {f"{v}_profile": str(getattr(r, f"{v}_profile") or r.profile) for v in LENT}
+        for field, profile in {**({"profile": r.profile} if r.profile else {}), **own}.items():
             if profile not in sites():
                 near = nearest(profile, sites())
                 raise UserError(
                     f"regions.{name}.{field}: unknown {profile!r}{near} (known: {', '.join(sites())})"
                 )
-        adjusted = (r.price_scale, r.price_add_usd_per_mwh, r.carbon_scale, r.weather_shift_k)
-        out.append(Borrowed(*own.values(), *place(r), *adjusted))
+        values: list[Any] = [*own.values(), *place(r), *(getattr(r, a) for a in ADJUSTMENTS)]
+        out.append(Borrowed._make(values))
     return out
 
 
@@ -99,9 +99,7 @@ def compile_links(s: Scenario) -> tuple[Array, Array, Array]:
     for key, link in s.network.links.items():
         ends = [names.index(p) for p in key.split("~") if p in names]
         if len(ends) != 2 or len(key.split("~")) != 2 or ends[0] == ends[1]:
-            raise UserError(
-                f"network.links: key {key!r} is not REGION~REGION of two of {', '.join(names)}"
-            )
+            raise UserError(f"network.links: key {key!r} is not REGION~REGION of two of {', '.join(names)}")
         for matrix, value in ((rtt, link.rtt_ms), (gbit, link.gbit_per_s), (egress, link.usd_per_gb)):
             if value is not None:
                 matrix[ends[0], ends[1]] = matrix[ends[1], ends[0]] = value

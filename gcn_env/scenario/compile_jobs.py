@@ -194,7 +194,10 @@ def compile_work(
         ) = _process(spec)
         wanted = spec.load * capacity
         mode = LEASES if kind == INFERENCE else (REPLAY if spec.trace else PROCESS)
-        parts = _tables(name, spec, folder)
+        parts = [
+            t._replace(memory_gib=np.minimum(t.memory_gib, np.float32(spec.max_memory_gib or np.inf)))
+            for t in _tables(name, spec, folder)
+        ]
         for split, table in enumerate(parts):
             rows["first"][split, k], rows["rows"][split, k] = at, len(table.gang)
             by_split["window_h"][split, k] = table.window_h

@@ -58,9 +58,8 @@ def find(name: str | Path) -> Path:
     if path.suffix in (".yaml", ".yml"):
         if path.is_file():
             return path
-        for folder in shipped_dirs():  # configs/scenarios/x.yaml also works from an installed package
-            if (folder / path.name).is_file():
-                return folder / path.name
+        if path.stem in shipped():  # configs/scenarios/x.yaml also works from an installed package
+            return shipped()[path.stem]
         raise UserError(
             f"no scenario file {path}{nearest(path.stem, shipped())} (shipped: {', '.join(shipped())})"
         )

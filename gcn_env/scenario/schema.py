@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gcn_env.core.params import SPLITS
 
@@ -157,7 +157,9 @@ class Pool(Strict):
     devices: Annotated[int, Field(ge=1, le=1_000_000)]
     devices_per_node: Count = 8
     trust: Literal["public", "private", "tee"] = "public"
-    sleep: Literal["none", "idle", "suspended", "off"] = "suspended"
+    sleep: Annotated[
+        Literal["none", "idle", "suspended", "off"], BeforeValidator(lambda v: "off" if v is False else v)
+    ] = "suspended"  # YAML reads a bare off as false
     awake_reserve_share: Share = 0.15
     node_mtbf_days: Annotated[float, Field(ge=0.01, le=1e9)] = 120.0
     repair_mean_h: Positive = 12.0
@@ -171,11 +173,16 @@ class Pool(Strict):
         return self
 
 
+ADJUSTMENTS = (
+    "price_scale", "price_add_usd_per_mwh", "carbon_scale", "weather_shift_k", "cloud_scale", "wind_scale",
+)  # fmt: skip
+
+
 class Region(Strict):
     """A site with one grid connection, one plant and some pools.
 
-    It stands at a fitted `profile`, or borrows price, carbon and weather (`gcn_env.signals.borrowed`): then it gives its
-    own clock and height, and `source` says why these loans are fair.
+    It stands at a fitted `profile`, or borrows price, carbon and weather (`gcn_env.signals.borrowed`): then it gives
+    its own clock and height, and `source` says why these loans are fair.
     """
 
     profile: str | None = None
@@ -186,6 +193,8 @@ class Region(Strict):
     price_add_usd_per_mwh: float = 0.0
     carbon_scale: Positive = 1.0
     weather_shift_k: Annotated[float, Field(ge=-25, le=15)] = 0.0
+    cloud_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
+    wind_scale: Annotated[float, Field(ge=0, le=3)] = 1.0
     utc_offset_h: Annotated[float, Field(ge=-12, le=14)] | None = None
     egress_usd_per_gb: NonNegative | None = None
     source: str = ""
@@ -205,9 +214,8 @@ class Region(Strict):
             missing = [n for n in (*names, "utc_offset_h", "elevation_m") if getattr(self, n) is None]
             if missing:
                 raise ValueError(f"give profile, or else also {', '.join(missing)}")
-        changed = ("price_scale", "price_add_usd_per_mwh", "carbon_scale", "weather_shift_k")
         fields = type(self).model_fields
-        if not self.source and any(getattr(self, n) != fields[n].default for n in (*names, *changed)):
+        if not self.source and any(getattr(self, n) != fields[n].default for n in (*names, *ADJUSTMENTS)):
             raise ValueError("borrowed or adjusted signals need a source: say in words why they are fair")
         return self
 
@@ -267,6 +275,7 @@ class Jobs(Strict):
     max_h: Positive = 72.0
     min_h: NonNegative = 0.1
     gang_scale: Count = 1
+    max_memory_gib: Positive | None = None
     cores_per_device: Count = 1
     batch_max: Count = 32
     table_rows: Annotated[int, Field(ge=16, le=1_000_000)] = 4096

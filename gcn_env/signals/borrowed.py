@@ -1,11 +1,11 @@
 """Places without a fitted climatology: they borrow price, carbon and weather from fitted profiles, and say so.
 
 A borrowed series keeps its local clock: hour h of the lender's local day becomes hour h of the borrower's, by rolling
-the year (the seam lies at the turn of the year). Adjustments are affine: price times a factor plus a constant, carbon
-times a factor, temperatures plus a shift. A shift moves dry bulb and dew point alike, which leaves the relative
-humidity nearly as it is; wet bulb and humidity ratio follow from those two at the place's own pressure. Dew points
-are held at `psychro.MAX_DEW_C`. Regions that borrow one series share it hour by hour: their weather is the same
-weather. All of this is assumption, not measurement; a scenario states why in `source`.
+the year (the seam lies at the turn of the year). Adjustments are affine: price times a factor plus a constant, carbon,
+cloud cover (at most 1) and wind times factors, temperatures plus a shift. A shift moves dry bulb and dew point alike,
+which leaves the relative humidity nearly as it is; wet bulb and humidity ratio follow from those two at the place's own
+pressure. Dew points are held at `psychro.MAX_DEW_C`. Regions that borrow one series share it hour by hour: their
+weather is the same weather. All of this is assumption, not measurement; a scenario states why in `source`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from gcn_env.signals.climatology import sites
 
 Array = npt.NDArray[Any]
 
-_PRICE, _CARBON, _DRY, _WET, _DEW, _HUMID = (
-    COLUMNS.index(n) for n in ("price", "carbon", "drybulb", "wetbulb", "dewpoint", "humidity")
+_PRICE, _CARBON, _DRY, _WET, _DEW, _HUMID, _CLOUD, _WIND = (
+    COLUMNS.index(n)
+    for n in ("price", "carbon", "drybulb", "wetbulb", "dewpoint", "humidity", "cloud", "wind")
 )
 _WEATHER = [i for i in range(len(COLUMNS)) if i not in (_PRICE, _CARBON)]
 _BISECTIONS = 16  # of 60 K: wet bulb to 1e-3 K
@@ -42,6 +43,8 @@ class Borrowed(NamedTuple):
     price_add: float = 0.0  # USD/MWh
     carbon_scale: float = 1.0
     weather_shift_k: float = 0.0
+    cloud_scale: float = 1.0
+    wind_scale: float = 1.0
 
 
 def lenders(regions: Sequence[Borrowed]) -> tuple[list[str], list[str]]:
@@ -91,6 +94,9 @@ def _adjust(to: Array, r: Borrowed) -> None:
         to[:, _PRICE] = to[:, _PRICE] * r.price_scale + r.price_add
     if r.carbon_scale != 1.0:
         to[:, _CARBON] *= r.carbon_scale
+    if r.cloud_scale != 1.0 or r.wind_scale != 1.0:
+        to[:, _CLOUD] = np.minimum(to[:, _CLOUD] * r.cloud_scale, 1.0)
+        to[:, _WIND] *= r.wind_scale
     if r.weather_shift_k or r.elevation_m != sites()[r.weather].elevation_m:
         pressure = psychro.site_pressure(r.elevation_m)
         dry = to[:, _DRY].astype(np.float64) + r.weather_shift_k

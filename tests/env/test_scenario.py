@@ -30,7 +30,7 @@ def same(a, b):
 
 
 def test_the_shipped_scenarios():
-    assert set(shipped()) == {"default", "real", "smoke"}
+    assert {"default", "real", "smoke"} < set(shipped())
     for name, path in shipped().items():
         assert load_scenario(name).name == name
         assert load_scenario(path) == load_scenario(name)
