@@ -203,7 +203,11 @@ def compile_work(
             by_split["window_h"][split, k] = table.window_h
             by_split["longest_h"][split, k] = table.work_h.max()
             if mode != LEASES:
-                by_split["standing"][split, k] = wanted / mean_device_h(table) * float(table.work_h.mean())
+                # Little's law, with the hours that work takes at the mean speed of what can run it
+                hours_each = (
+                    float(table.work_h.mean()) * float(fleet.devices[fleet.speed[kind] > 0].sum()) / capacity
+                )
+                by_split["standing"][split, k] = wanted / mean_device_h(table) * hours_each
             at += len(table.gang)
             tables.append(table)
         train = parts[0]
