@@ -167,7 +167,8 @@ def kill(b, j, jobs, pools, fleet, ledger):
         jobs.work[b, j] += lost
         ledger.counts[b, C.killed] += 1.0
         ledger.counts[b, C.lost_work] += lost * jobs.gang[b, j]
-        ledger.terms[b, T.restart] += lost * jobs.gang[b, j] * fleet.device_usd[p]
+        hours = lost / jobs.speed[b, j]  # of a device: prices are per device-hour, work is at reference speed
+        ledger.terms[b, T.restart] += hours * jobs.gang[b, j] * fleet.device_usd[p]
     elif jobs.status[b, j] == QUEUED:
         previous, k = -1, pools.first[b, p]
         while k != j:
