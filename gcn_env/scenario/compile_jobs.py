@@ -94,14 +94,26 @@ def _tables(name: str, spec: Jobs, folder: Path | None) -> list[JobTable]:
             out.append(
                 synthetic_table(spec.table, rng, spec.table_rows, min_gang=spec.min_gang, **bounds, **sizes)
             )
-        return out
+        return [_capped(t, spec) for t in out]
     assert folder is not None
     path = folder / spec.trace.file
     windows = {split: getattr(spec.trace, f"{split}_h") for split in SPLITS}
     split_windows(windows, trace_extent_h(path, spec.trace.format))
     bounds |= {"kind": spec.table, "cores_per_device": spec.cores_per_device}
     read = [read_trace(path, spec.trace.format, windows[split], **bounds) for split in SPLITS]
-    return [t._replace(gang=_scaled(t.gang, spec)) for t in read]
+    return [_capped(t._replace(gang=_scaled(t.gang, spec)), spec) for t in read]
+
+
+def _capped(table: JobTable, spec: Jobs) -> JobTable:
+    """The table with the scenario's limits on memory and on the work between checkpoints."""
+    memory, checkpoint = (
+        np.float32(spec.max_memory_gib or np.inf),
+        np.float32(spec.max_checkpoint_h or np.inf),
+    )
+    return table._replace(
+        memory_gib=np.minimum(table.memory_gib, memory),
+        checkpoint_h=np.minimum(table.checkpoint_h, checkpoint),
+    )
 
 
 def _scaled(gang: Array, spec: Jobs) -> Array:
@@ -194,10 +206,7 @@ def compile_work(
         ) = _process(spec)
         wanted = spec.load * capacity
         mode = LEASES if kind == INFERENCE else (REPLAY if spec.trace else PROCESS)
-        parts = [
-            t._replace(memory_gib=np.minimum(t.memory_gib, np.float32(spec.max_memory_gib or np.inf)))
-            for t in _tables(name, spec, folder)
-        ]
+        parts = _tables(name, spec, folder)
         for split, table in enumerate(parts):
             rows["first"][split, k], rows["rows"][split, k] = at, len(table.gang)
             by_split["window_h"][split, k] = table.window_h

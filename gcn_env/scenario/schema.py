@@ -276,6 +276,7 @@ class Jobs(Strict):
     min_h: NonNegative = 0.1
     gang_scale: Count = 1
     max_memory_gib: Positive | None = None
+    max_checkpoint_h: Positive | None = None
     cores_per_device: Count = 1
     batch_max: Count = 32
     table_rows: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
