@@ -163,7 +163,7 @@ def kill(b, j, jobs, pools, fleet, ledger):
     p = jobs.pool[b, j]
     if jobs.status[b, j] == RUNNING:
         pools.busy[b, p] -= jobs.held[b, j]
-        lost = jobs.unsaved[b, j]
+        lost = 0.0 if jobs.kind[b, j] == INFERENCE else jobs.unsaved[b, j]  # what was served stays served
         jobs.work[b, j] += lost
         ledger.counts[b, C.killed] += 1.0
         ledger.counts[b, C.lost_work] += lost * jobs.gang[b, j]
