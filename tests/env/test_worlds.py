@@ -90,15 +90,15 @@ def test_rules_run_a_day(name):
             assert (found.kpi(kpi, spec) > 0).all(), (spec, kpi)
         assert np.isfinite(found.kpis).all()
         assert (found.kpi("pue", spec) < 2.5).all()
-    usd = found.kpi("total_usd") / world.horizon
-    assert 0.4 < usd[0].mean() / world.reference_usd < 2.5, "a sane policy scores about -1"
+    usd = (found.kpi("total_usd") - found.kpi("usd_settlement")) / world.horizon
+    assert 0.3 < usd[0].mean() / world.reference_usd < 3.0, "a sane policy scores about -1 before settlement"
 
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_accelerators_have_work(name):
-    """A day of a good rule keeps them busy, neither idle nor swamped."""
+    """A day of a good rule keeps them busy, neither idle nor swamped (a company's laptops are mostly left alone)."""
     use = bench.pace(short(name), "rule:cost-greedy+b1", seed=1, steps=short(name).horizon)
-    assert 0.4 < use["use_of_accelerators"] < 0.9
+    assert 0.25 < use["use_of_accelerators"] < 0.9
     assert use["live_jobs"] > 20
 
 
