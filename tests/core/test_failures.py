@@ -56,6 +56,7 @@ class Luck:
             "pool": pool,
             "held": held,
             "gang": held,
+            "speed": 1.0,
             "kind": BATCH,
         }.items():
             getattr(jobs, name)[:, :k] = value
