@@ -115,7 +115,9 @@ def test_the_market_matches_work_to_hardware():
     for better, worse in ((asic, a100), (h100, a100)):
         both = legal[:, :, better] & legal[:, :, worse]
         both &= sim.obs["jobs"][:, :, JOBS.index("inference")] > 0
-        assert np.sinh(usd[:, :, better][both]).sum() < 0.9 * np.sinh(usd[:, :, worse][both]).sum()  # whole devices
+        assert (
+            np.sinh(usd[:, :, better][both]).sum() < 0.9 * np.sinh(usd[:, :, worse][both]).sum()
+        )  # whole devices
         seen += both.sum()
     assert seen
 
