@@ -36,7 +36,7 @@ def learn(probe, algo):
             exploration_final_eps=0.1, replay_buffer_class=SequentialReplay,
             replay_buffer_kwargs={"gamma": GAMMA}, **common,
         )  # fmt: skip
-        model.learn(16 * 600)
+        model.learn(16 * 1000)
     env.reset()
     return sim, model
 

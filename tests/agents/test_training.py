@@ -252,9 +252,10 @@ def test_policies_of_another_layout_are_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="4 levels per cooling head"):
         load_policy(run.path, world(levels=5))
     content = read(run.steps()[-1])
-    content["observation"]["pairs"][3]["name"] = "haste"
+    column = content["observation"]["pairs"][3]
+    known, column["name"] = column["name"], "haste"
     save(run.steps()[-1], content)
-    with pytest.raises(UserError, match=r"pairs\[3\] is speed .* haste"):
+    with pytest.raises(UserError, match=rf"pairs\[3\] is {known} .* haste"):
         load_policy(run.path, world())
     with pytest.raises(UserError, match="no run folder"):
         load_policy(tmp_path / "nowhere", world())

@@ -14,7 +14,7 @@ NAMES = {
 }  # fmt: skip
 # What the reference leaves out: humidification, and a wet stage that cannot run as low as it likes.
 PLAIN = {
-    "a": {"ventilation_kg_per_s_kw": 0.0},
+    "a": {"ventilation_kg_per_s_kw": 0.0, "pdu_no_load": 0.012},
     "c": {"wet_least_share": 0.0, "dew_point_min_degc": -60.0},
 }
 
