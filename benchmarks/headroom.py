@@ -27,9 +27,10 @@ from gcn_env.core.search import head_levels
 from gcn_env.core.study import COOLING, FACILITY, R, competent, given, oracle, run
 from gcn_env.errors import UserError
 from gcn_env.ledger import FLOWS
+from gcn_env.metrics import COOLING as COOLING_ROWS
 
 F = FLOWS.ix
-COOLING_FLOWS = [F.air_fans, F.compressors, F.pumps, F.rejection, F.humidifiers]
+COOLING_FLOWS = [FLOWS.index(name) for name in COOLING_ROWS]
 FACILITY_FLOWS = [F.it, *COOLING_FLOWS, F.ups_loss, F.pdu_loss, F.misc]
 CONTROLLERS = ("b0", "static", "b1", "b2", "mpc")
 COLUMNS = (

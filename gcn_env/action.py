@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gcn_env.core.plant_table import SIGNED
+from gcn_env.core.plant_table import head_values
 from gcn_env.core.state import N_HEADS
 from gcn_env.tables import Row, Table
 
@@ -42,8 +42,4 @@ def head_sizes(n_slots: int, n_pools: int, n_regions: int, n_levels: int) -> npt
 
 def level_values(world: Any) -> npt.NDArray[np.float64]:
     """Physical value of every level of the regions' heads, float64 [R, 5, L] (first plant variant)."""
-    plant, n = world.params.plant, world.n_levels
-    low, high, curve = plant.head_low[0], plant.head_high[0], plant.head_curve[0]
-    signed = np.arange(n) / (2.0 * (n // 2))  # as core.placement.level_share
-    share = np.where(curve[..., None] == SIGNED, signed, (np.arange(n) / (n - 1.0)) ** curve[..., None])
-    return np.asarray(low[..., None] + (high - low)[..., None] * share)
+    return head_values(world.params.plant, world.n_levels)

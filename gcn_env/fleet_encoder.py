@@ -11,7 +11,7 @@ import math
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.plant import margin
 from gcn_env.core.sensors import CHIP, HOTTEST, LOOP
-from gcn_env.core.state import CARBON, DEW, DRY, LEADS_H, N_CLASSES, N_HEADS, PENDING, PRICE, WET
+from gcn_env.core.state import CARBON, CARRIES, DEW, DRY, LEADS_H, N_CLASSES, N_HEADS, PENDING, PRICE, WET
 from gcn_env.core.workload import local_time
 from gcn_env.encoder import clip, compression, finish
 from gcn_env.observation import ALARMS, GLOBALS, POOLS, REGIONS
@@ -22,7 +22,6 @@ REGIONS_SCALE, REGIONS_LOW, REGIONS_HIGH = compression(REGIONS), REGIONS.low, RE
 GLOBALS_SCALE, GLOBALS_LOW, GLOBALS_HIGH = compression(GLOBALS), GLOBALS.low, GLOBALS.high
 N_POOLS, N_REGIONS = P.devices, R.plant_a  # columns from there on never change
 TWO_PI = 2.0 * math.pi
-CARRIES = 2  # Plants.generator: it carries the load; before, nobody knows whether it will start
 _N_LEADS = len(LEADS_H)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.rules.cooling import FixedConservative, rule
-from gcn_env.core.search import Pace, Readings, Tariff, careful, plan_batch
+from gcn_env.core.plant import AWAKE_FLOOR
+from gcn_env.core.search import EXCURSION_KWH, Pace, Readings, Tariff, careful, plan_batch
 from gcn_env.core.state import FAULTS, LEADS_H, N_COOLING
 from gcn_env.observation import ALARMS, REGIONS
 from gcn_env.scenario.compile import World
@@ -27,7 +28,6 @@ MID_H = np.array([0.5, 1.5])  # middle of the steps of the plan [h]
 LOAD_RISE = np.array([0.0, 0.15])  # of nameplate: the second hour is planned for a load that has grown
 WET_PER_DRY = 0.35  # K of wet bulb per K of dry bulb at constant moisture near 15 degC (psychrometric chart)
 LEAST_USD_PER_MWH = 10.0  # energy never counts less: at negative prices waste would pay
-EXCURSION_KWH = 50.0  # a K h above the reserve, per kW of design: more than any set-point saves
 _R = {n: REGIONS.index(n) for n in REGIONS.names}
 
 
@@ -75,7 +75,7 @@ class Predictive(FixedConservative):
 
         load = seen[..., _R["load"], None] + LOAD_RISE
         node = np.minimum(load, 1.0)
-        awake = np.clip(np.maximum(seen[..., _R["awake"], None], load), 0.03, 1.0)
+        awake = np.clip(np.maximum(seen[..., _R["awake"], None], load), AWAKE_FLOOR, 1.0)
         return Readings(
             celsius("inlet"), celsius("supply"), celsius("return_air"), celsius("loop"),
             seen[..., _R["server_fan"]].copy(), np.rint(4.0 * seen[..., _R["compressors"]]),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from agents.evaluation import episode_seeds
 from agents.rules.cooling import Cooling, rule
 from gcn_env.core.plant_table import PlantParams
-from gcn_env.core.search import Course, Pace
+from gcn_env.core.search import EXCURSION_KWH, Course, Pace
 from gcn_env.core.state import DRY, HUMID, N_COOLING
 from gcn_env.core.study import FACILITY, R, fixed, run
 from gcn_env.scenario.compile import World
@@ -24,7 +24,6 @@ from gcn_env.scenario.compile import World
 Array = npt.NDArray[Any]
 Triple = tuple[int, ...]
 EPISODES = 20
-EXCURSION_KWH = 50.0  # a K h above a limit, per kW of design: more than any set-point saves
 
 
 def pace_of(world: World) -> Pace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -70,40 +71,11 @@ def legacy(lab: Lab) -> Measured:
     return spread("PUE", values, *BANDS["a", "*"].pue, PUE), f"annual, B0, {len(EVERY)} climates"
 
 
-@measures(2)
-def b_singapore(lab: Lab) -> Measured:
-    """Archetype b."""
-    return site(lab, "b", "Singapore")
-
-
-@measures(3)
-def b_phoenix(lab: Lab) -> Measured:
-    """Archetype b."""
-    return site(lab, "b", "Phoenix")
-
-
-@measures(4)
-def b_dallas(lab: Lab) -> Measured:
-    """Archetype b."""
-    return site(lab, "b", "Dallas")
-
-
-@measures(5)
-def b_mumbai(lab: Lab) -> Measured:
-    """Archetype b."""
-    return site(lab, "b", "Mumbai")
-
-
-@measures(6)
-def c_stockholm(lab: Lab) -> Measured:
-    """Archetype c."""
-    return site(lab, "c", "Stockholm")
-
-
-@measures(7)
-def c_dublin(lab: Lab) -> Measured:
-    """Archetype c; no weather of Dublin is stored."""
-    return site(lab, "c", "London")
+for _row, _key, _climate in (  # row 7 is Dublin: no weather of it is stored, London's stands in
+    (2, "b", "Singapore"), (3, "b", "Phoenix"), (4, "b", "Dallas"), (5, "b", "Mumbai"),
+    (6, "c", "Stockholm"), (7, "c", "London"), (9, "c", "Phoenix"),
+):  # fmt: skip
+    measures(_row)(partial(site, key=_key, climate=_climate))
 
 
 @measures(8)
@@ -112,12 +84,6 @@ def c_virginia(lab: Lab) -> Measured:
     checks, how = site(lab, "c", "Ashburn")
     wetter = run(lab.variant("c", "Ashburn", dew_point_min_degc=-9.0), study.competent())
     return [*checks, shown("WUE if humidified to -9 degC only (recommended today)", wetter.wue, WUE)], how
-
-
-@measures(9)
-def c_phoenix(lab: Lab) -> Measured:
-    """Archetype c."""
-    return site(lab, "c", "Phoenix")
 
 
 @measures(10)

@@ -342,9 +342,7 @@ def measures(number: int) -> Callable[[Measure], Measure]:
 
     def register(function: Measure) -> Measure:
         if number in MEASURES:
-            raise ValueError(
-                f"row {number} has two measures: {MEASURES[number].__name__}, {function.__name__}"
-            )
+            raise ValueError(f"row {number} has two measures: {MEASURES[number]}, {function}")
         MEASURES[number] = function
         return function
 

@@ -221,7 +221,7 @@ def flows_only(lab: Lab, key: str, climate: str, n: int = 8) -> Year:
         for other in levels[2]:
             commands = np.stack([cold, np.full_like(cold, flow), np.full_like(cold, other)], axis=1)
             record, _ = study.run(plant.params, 0, plant.course, study.given(), commands=commands)
-            spent = record[:, study.COOLING].sum(axis=1) + 50.0 * record[:, R.excursion]
+            spent = record[:, study.COOLING].sum(axis=1) + search.EXCURSION_KWH * record[:, R.excursion]
             better = spent < best
             best[better], chosen[better] = spent[better], commands[better]
     return run(plant, study.given(), chosen)

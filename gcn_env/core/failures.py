@@ -12,7 +12,7 @@ from gcn_env.core import rng
 from gcn_env.core.execution import kill
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.outage import drop_region
-from gcn_env.core.state import RUNNING
+from gcn_env.core.state import RUNNING, STARTS
 from gcn_env.ledger import COUNTS
 
 C = COUNTS.ix
@@ -48,7 +48,7 @@ def _lose_supply(b, r, dt, u, state, plants, geo, site):
         spread = OUTAGE_SIGMA * (rng.normal(state, b, rng.FAILURES) - 0.5 * OUTAGE_SIGMA)
         left = geo.outage_h[r] * math.exp(spread)
         starts = rng.uniform(state, b, rng.SITES) < site.generator_start[r] and site.generator_kw[r] > 0.0
-        plants.generator[b, r] = 1 if starts else 0
+        plants.generator[b, r] = STARTS if starts else 0
     plants.outage_h[b, r] = left
 
 

@@ -6,10 +6,11 @@ and books them. `plant` works per kW of design IT power; only this module multip
 
 from __future__ import annotations
 
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.liquid import pads_air
-from gcn_env.core.outage import RUSH_K, node_energy, recharge, walk, wear_of
+from gcn_env.core.outage import RUSH_K, recharge, walk, wear_of
 from gcn_env.core.plant import (
+    AWAKE_FLOOR,
     E_AIR_FANS,
     E_COMPRESSORS,
     E_EXCURSION,
@@ -31,7 +32,10 @@ from gcn_env.core.plant import (
     NOTHING,
     advance,
     at_rest,
+    cooling,
+    drawn,
     margin,
+    node_energy,
     stored,
 )
 from gcn_env.core.plant_table import PLANT
@@ -41,16 +45,9 @@ from gcn_env.ledger import FLOWS
 
 P = PLANT.ix
 F = FLOWS.ix
-AWAKE_FLOOR = 0.03  # least awake share: service nodes
 OVERHEAD_H = 1.0  # smoothing of `overhead`
 OVERHEAD_LOAD = 0.05  # node power over design below which the ratio is taken at this load
 OVERHEAD_MAX = 5.0
-
-
-@kernel()
-def cooling(e):
-    """Electricity of cooling [kJ/kW] among the energies of `advance`."""
-    return e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION] + e[E_HUMIDIFIERS]
 
 
 @kernel()
@@ -60,6 +57,21 @@ def smoothed(before, kw, node_kw, design_kw, dt_h):
     if before < 1.0:
         return now
     return before + (now - before) * (dt_h / (dt_h + OVERHEAD_H))
+
+
+@inlined()
+def write_back(b, r, p, state, e, dt_s, on, hot, chip, factor, plants):
+    """Where a plant is after `dt_s` s, from what `advance` returns, and its mean powers [kW] over them."""
+    design = p[P.design_kw]
+    plants.mass_c[b, r], plants.air_c[b, r], plants.inlet_c[b, r] = state[0], state[1], state[2]
+    plants.supply_c[b, r], plants.loop_c[b, r], plants.fan[b, r] = state[3], state[4], state[5]
+    plants.compressor[b, r] = state[6]
+    plants.actual[b, r, 0], plants.actual[b, r, 1], plants.actual[b, r, 2] = state[7], state[8], state[9]
+    plants.cond_c[b, r], plants.timer_s[b, r], plants.structure_c[b, r] = state[10], state[11], state[12]
+    plants.hot_c[b, r], plants.chip_c[b, r], plants.throttle[b, r] = hot, chip, factor
+    plants.limit_gap[b, r] = margin(p, hot, state[4], chip)
+    plants.air_need[b, r] = on * state[5] * p[P.server_flow] / p[P.supply_flow]
+    plants.it_kw[b, r], plants.cool_kw[b, r] = e[E_IT] / dt_s * design, cooling(e) / dt_s * design
 
 
 @kernel()
@@ -83,12 +95,10 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, site, ledger):
     """
     values, now, flows = pp.values, signals.now, ledger.flows
     node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
-    mass_c, air_c, inlet_c, hot_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c
-    supply_c, loop_c, chip_c = plants.supply_c, plants.loop_c, plants.chip_c
-    fan, compressor = plants.fan, plants.compressor
+    mass_c, air_c, inlet_c, supply_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.supply_c
+    loop_c, fan, compressor = plants.loop_c, plants.fan, plants.compressor
     cond_c, timer_s, structure_c = plants.cond_c, plants.timer_s, plants.structure_c
-    limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
-    cool_kw, overhead, outage_h = plants.cool_kw, plants.overhead, plants.outage_h
+    overhead, outage_h = plants.overhead, plants.outage_h
     down_h, lock_s, still_h, ups_kwh = plants.down_h, plants.lock_s, plants.still_h, plants.ups_kwh
     n_variants, n_regions, dt_s = values.shape[0], values.shape[1], dt_h * 3600.0
     for b in range(lo, hi):
@@ -133,7 +143,6 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, site, ledger):
                     weather,
                     node,
                     on,
-                    AWAKE_FLOOR,
                     commands,
                     wear,
                     wanted,
@@ -149,8 +158,7 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, site, ledger):
                 node_kw[b, r] = kw
             if ups_kwh[b, r] < site.ups_kwh[r]:
                 recharge(b, r, design, dt_h, plants, site, flows)
-            it, cool = e[E_IT], cooling(e)
-            flows[b, r, F.it] += it * scale
+            flows[b, r, F.it] += e[E_IT] * scale
             flows[b, r, F.server_fans] += e[E_SERVER_FANS] * scale
             flows[b, r, F.leakage] += e[E_LEAKAGE] * scale
             flows[b, r, F.air_fans] += e[E_AIR_FANS] * scale
@@ -169,17 +177,10 @@ def integrate(lo, hi, dt_h, n_plant, n_zone, plants, signals, pp, site, ledger):
             flows[b, r, F.throttled] += e[E_THROTTLED] / 3600.0
             flows[b, r, F.starts] += starts
             if node > 0.0 and still_h[b, r] == 0.0:
-                kw = (it + cool + e[E_UPS] + e[E_PDU] + e[E_MISC]) / dt_s * design
+                kw = drawn(e) / dt_s * design
                 overhead[b, r] = smoothed(overhead[b, r], kw, node_kw[b, r], design, dt_h)
             flows[b, r, F.heat_stored] += stored(p, before, state) * scale
-            mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
-            loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
-            actual[b, r, 0], actual[b, r, 1], actual[b, r, 2] = state[7], state[8], state[9]
-            cond_c[b, r], timer_s[b, r], structure_c[b, r] = state[10], state[11], state[12]
-            hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
-            limit_gap[b, r] = margin(p, hot, state[4], chip)
-            air_need[b, r] = on * state[5] * p[P.server_flow] / p[P.supply_flow]
-            it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
+            write_back(b, r, p, state, e, dt_s, on, hot, chip, factor, plants)
 
 
 @kernel()
@@ -200,13 +201,7 @@ def rule_commands(p, head_low, head_high, dry, wet):
 def reset_plants(lo, hi, plants, signals, pp):
     """Steady state of environments `lo`..`hi`-1 under B1 for weather and `node_kw` of now; nothing is booked."""
     values, head_low, head_high, now = pp.values, pp.head_low, pp.head_high, signals.now
-    node_kw, awake, command, actual = plants.node_kw, plants.awake, plants.command, plants.actual
-    mass_c, air_c, inlet_c, hot_c = plants.mass_c, plants.air_c, plants.inlet_c, plants.hot_c
-    supply_c, loop_c, chip_c = plants.supply_c, plants.loop_c, plants.chip_c
-    fan, compressor = plants.fan, plants.compressor
-    cond_c, timer_s, structure_c = plants.cond_c, plants.timer_s, plants.structure_c
-    limit_gap, throttle, air_need, it_kw = plants.limit_gap, plants.throttle, plants.air_need, plants.it_kw
-    cool_kw, overhead = plants.cool_kw, plants.overhead
+    node_kw, awake, command, overhead = plants.node_kw, plants.awake, plants.command, plants.overhead
     n_variants, n_regions, dt_s = values.shape[0], values.shape[1], 7200.0  # `at_rest` returns two hours
     for b in range(lo, hi):
         v = 0 if n_variants == 1 else b % n_variants
@@ -215,19 +210,11 @@ def reset_plants(lo, hi, plants, signals, pp):
             design = p[P.design_kw]
             weather = (now[b, r, DRY], now[b, r, WET], now[b, r, DEW], now[b, r, HUMID])
             node = node_kw[b, r] / design
-            ratio = p[P.server_flow] / p[P.supply_flow]
             on = min(max(awake[b, r], node, AWAKE_FLOOR), 1.0)
             cmd = rule_commands(p, head_low[v, r], head_high[v, r], weather[0], weather[1])
             state, e, hot, chip, factor = at_rest(p, cmd, weather, node, on)
             for h in range(3):
-                command[b, r, h], actual[b, r, h] = cmd[h], cmd[h]
-            mass_c[b, r], air_c[b, r], inlet_c[b, r], supply_c[b, r] = state[0], state[1], state[2], state[3]
-            loop_c[b, r], fan[b, r], compressor[b, r] = state[4], state[5], state[6]
-            cond_c[b, r], timer_s[b, r], structure_c[b, r] = state[10], state[11], state[12]
-            hot_c[b, r], chip_c[b, r], throttle[b, r] = hot, chip, factor
-            limit_gap[b, r] = margin(p, hot, state[4], chip)
-            air_need[b, r] = on * state[5] * ratio
-            it, cool = e[E_IT], cooling(e)
-            it_kw[b, r], cool_kw[b, r] = it / dt_s * design, cool / dt_s * design
-            kw = (it + cool + e[E_UPS] + e[E_PDU] + e[E_MISC]) / dt_s * design
+                command[b, r, h] = cmd[h]
+            write_back(b, r, p, state, e, dt_s, on, hot, chip, factor, plants)
+            kw = drawn(e) / dt_s * design
             overhead[b, r] = smoothed(0.0, kw, node_kw[b, r], design, 1.0)

@@ -14,27 +14,10 @@ import math
 from gcn_env.core.execution import kill, pace_of, shortfall
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
-from gcn_env.core.plant import (
-    DARK,
-    E_AIR_FANS,
-    E_COMPRESSORS,
-    E_HUMIDIFIERS,
-    E_IT,
-    E_LEAKAGE,
-    E_MISC,
-    E_PDU,
-    E_PUMPS,
-    E_REJECTION,
-    E_SERVER_FANS,
-    E_UPS,
-    NORMAL,
-    NOTHING,
-    ON_UPS,
-    advance,
-)
+from gcn_env.core.plant import AWAKE_FLOOR, DARK, NORMAL, NOTHING, ON_UPS, advance, drawn
 from gcn_env.core.plant_table import PLANT
 from gcn_env.core.power import HEAT_FLOOR
-from gcn_env.core.state import PENDING, RUNNING
+from gcn_env.core.state import CARRIES, FAULTS, PENDING, RUNNING, STARTS
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 
 P = PLANT.ix
@@ -56,7 +39,9 @@ RESTART_H = 1.0 / 6.0  # h at idle power until nodes run again
 RESTART_K = 5.0  # K below the trip limit at which nodes may boot [E]
 CHARGE_SHARE = 0.1  # power that recharges the strings, over the design load [E]
 CHARGE_KEPT = 0.85  # of the energy that recharges them [E]
-FAN, COMPRESSOR, PUMP, TOWER, FOULING = 0, 1, 2, 3, 4  # state.FAULTS
+FAN, COMPRESSOR, PUMP, TOWER, FOULING = (
+    FAULTS.index(f) for f in ("fan", "compressor", "pump", "tower", "fouling")
+)
 FAN_LEFT = 5.0 / 6.0  # one of six air handlers lost [E]
 PUMP_LEFT = 0.6  # one of two pumps on a common main lost [E]
 TOWER_LEFT = 2.0 / 3.0  # one of three cells' fans lost [E]
@@ -86,19 +71,6 @@ def plus(a, b):
 
 
 @kernel()
-def drawn(e):
-    """All electricity [kJ/kW] among the energies of `advance`."""
-    cooling = e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION] + e[E_HUMIDIFIERS]
-    return e[E_IT] + cooling + e[E_UPS] + e[E_PDU] + e[E_MISC]
-
-
-@kernel()
-def node_energy(e):
-    """Energy of nodes before fans and leakage [kJ/kW] among those of `advance`."""
-    return e[E_IT] - e[E_SERVER_FANS] - e[E_LEAKAGE]
-
-
-@kernel()
 def fuel_l(kw, rating_kw, hours):
     """E55 fuel [L] of a generator."""
     return (FUEL_IDLE * rating_kw + FUEL_LOAD * max(kw, GENERATOR_LEAST * rating_kw)) * hours
@@ -117,7 +89,7 @@ def cool_enough_to_boot(p, inlet, chip):
 
 
 @kernel()
-def walk(b, r, p, weather, node, awake, floor, command, wear, wanted, state, dt_s, plants, site, flows):
+def walk(b, r, p, weather, node, awake, command, wear, wanted, state, dt_s, plants, site, flows):
     """One control step of region `r` in fine sub-steps.
 
     Books generator, strings and fuel; moves what the region knows of its outage. `throttle` becomes 0 in the step in
@@ -130,7 +102,6 @@ def walk(b, r, p, weather, node, awake, floor, command, wear, wanted, state, dt_
         weather: as in `advance`.
         node: node power of the step, or of booting nodes where they are down, nameplate = 1.
         awake: share of nameplate awake.
-        floor: the least such share.
         command: the three cooling heads' set-points.
         wear: health by `wear_of`.
         wanted: heat wanted by a heat network (last entry of `advance`'s health).
@@ -148,7 +119,7 @@ def walk(b, r, p, weather, node, awake, floor, command, wear, wanted, state, dt_
     out_s, down_s, lock_s = plants.outage_h[b, r] * 3600.0, plants.down_h[b, r] * 3600.0, plants.lock_s[b, r]
     held, stands, rating = plants.ups_kwh[b, r] * 3600.0, site.ups_fans[r], site.generator_kw[r]
     generator, takes_over = int(plants.generator[b, r]), 0.0
-    if generator == 1:
+    if generator == STARTS:
         takes_over = GENERATOR_S
     e, starts, hot, chip, factor = NOTHING, 0, plants.hot_c[b, r], plants.chip_c[b, r], 1.0
     t, hot_s, still_s, stops = 0.0, 0.0, 0.0, False
@@ -162,7 +133,7 @@ def walk(b, r, p, weather, node, awake, floor, command, wear, wanted, state, dt_
                 h = min(h, takes_over - t)
         powered, up = grid or carried, down_s <= 0.0
         boots = not up and not stops and powered and cool_enough_to_boot(p, state[2], chip)
-        load, on = (node, awake) if up or boots else (0.0, floor)
+        load, on = (node, awake) if up or boots else (0.0, AWAKE_FLOOR)
         mode, left = (NORMAL, 1.0) if powered else (ON_UPS if up else DARK, stands)
         health = (mode, fans * left, out, pumps * left, tower, coil, wanted)
         after, de, more, h_hot, h_chip, h_factor = advance(
@@ -182,7 +153,7 @@ def walk(b, r, p, weather, node, awake, floor, command, wear, wanted, state, dt_
             if carried:
                 flows[b, r, F.generator] += made / 3600.0
                 flows[b, r, F.fuel] += fuel_l(made / h, rating, h / 3600.0)
-                generator = 2
+                generator = CARRIES
         state, e, starts, hot, chip, factor = after, plus(e, de), starts + more, h_hot, h_chip, h_factor
         hot_s = hot_s + h if state[2] > p[P.trip_inlet_c] else 0.0
         still_s += 0.0 if up or boots else h

@@ -63,7 +63,26 @@ CUT_OUT_C = 60.0  # inlet at which nodes cut their own power, so that a hall wit
 CUT_OUT_COOLANT_C = 90.0  # coolant at which they do [E]
 THROTTLE_PER_K = 0.05  # section 1.8
 THROTTLE_FLOOR = 0.3
+AWAKE_FLOOR = 0.03  # least share of nameplate awake: service nodes
 LEAST_FLOW = 0.01  # of supply air without any air handler: convection [E]
+
+
+@kernel()
+def cooling(e):
+    """Electricity of cooling [kJ/kW] among the energies of `advance`."""
+    return e[E_AIR_FANS] + e[E_COMPRESSORS] + e[E_PUMPS] + e[E_REJECTION] + e[E_HUMIDIFIERS]
+
+
+@kernel()
+def drawn(e):
+    """All electricity [kJ/kW] among the energies of `advance`."""
+    return e[E_IT] + cooling(e) + e[E_UPS] + e[E_PDU] + e[E_MISC]
+
+
+@kernel()
+def node_energy(e):
+    """Energy of nodes before fans and leakage [kJ/kW] among those of `advance`."""
+    return e[E_IT] - e[E_SERVER_FANS] - e[E_LEAKAGE]
 
 
 @kernel()

@@ -162,3 +162,14 @@ class PlantParams(NamedTuple):
 def column(params: PlantParams, name: str) -> npt.NDArray[np.float64]:
     """View [V, R] of one parameter."""
     return params.values[:, :, PLANT.index(name)]
+
+
+def head_values(params: PlantParams, n_levels: int) -> npt.NDArray[np.float64]:
+    """Physical value of every level of the regions' heads, [R, N_HEADS, n_levels] (first variant).
+
+    The arrays' form of `core.placement.level_share`.
+    """
+    low, high, curve = (a[0, ..., None] for a in (params.head_low, params.head_high, params.head_curve))
+    level = np.arange(n_levels)
+    share = np.where(curve == SIGNED, level / (2.0 * (n_levels // 2)), (level / (n_levels - 1.0)) ** curve)
+    return np.asarray(low + (high - low) * share)

@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from gcn_env.core.air import saturation_ratio_at
 from gcn_env.core.compressor import LONG_S
-from gcn_env.core.integrate import cooling, rule_commands
+from gcn_env.core.integrate import rule_commands
 from gcn_env.core.jit import kernel
 from gcn_env.core.outage import wear_of
 from gcn_env.core.plant import (
+    AWAKE_FLOOR,
     E_EXCURSION,
     E_HEAT,
     E_IT,
@@ -27,14 +28,16 @@ from gcn_env.core.plant import (
     E_WATER,
     NORMAL,
     advance,
+    cooling,
     stored,
 )
-from gcn_env.core.plant_table import PLANT, PlantParams
+from gcn_env.core.plant_table import PLANT, PlantParams, head_values
 from gcn_env.core.state import N_COOLING
 from gcn_env.core.thermal import EXCHANGE, STILL_FLOW
 
 Array = npt.NDArray[np.float64]
 P = PLANT.ix
+EXCURSION_KWH = 50.0  # a K h above a limit, per kW of design: more than any set-point saves
 MAX_SWEEPS = 4  # of the search; it settles in two or three
 
 
@@ -64,7 +67,7 @@ class Prices(NamedTuple):
     it: float = 1.0  # share of IT energy and losses that counts; 0: cooling alone, as published agents had it
     water: float = 0.0  # per L
     start: float = 0.0  # per compressor start and kW of design
-    excursion: float = 50.0  # per K h
+    excursion: float = EXCURSION_KWH  # per K h
     travel: float = 0.0  # per set-point moved across its range and kW of design
 
 
@@ -105,9 +108,7 @@ def careful(p: Array, reserve_k: float) -> Array:
 
 def head_levels(params: PlantParams, region: int, n_levels: int) -> Array:
     """Set-points that the levels of a region's three cooling heads stand for, float64 [3, L]."""
-    low, high = params.head_low[0, region, :N_COOLING, None], params.head_high[0, region, :N_COOLING, None]
-    share = np.linspace(0.0, 1.0, n_levels) ** params.head_curve[0, region, :N_COOLING, None]
-    return np.ascontiguousarray(low + (high - low) * share)
+    return np.ascontiguousarray(head_values(params, n_levels)[region, :N_COOLING])
 
 
 @kernel()
@@ -115,7 +116,7 @@ def at(course, t):
     """Weather, node power and awake share of step `t`."""
     w = course.weather
     node = course.node[t]
-    return (w[t, 0], w[t, 1], w[t, 2], w[t, 3]), node, min(max(course.awake[t], node, 0.03), 1.0)
+    return (w[t, 0], w[t, 1], w[t, 2], w[t, 3]), node, min(max(course.awake[t], node, AWAKE_FLOOR), 1.0)
 
 
 @kernel()

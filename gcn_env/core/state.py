@@ -29,6 +29,7 @@ SENSORS = (
     "loop",
     "chip",
 )  # what a building-management system reads
+STARTS, CARRIES = 1, 2  # Plants.generator: it will start (nobody knows yet); it carries the load
 FAULTS = ("fan", "compressor", "pump", "tower", "fouling", "sensor")  # faults of plants; see core.failures
 PRICE, CARBON, DRY, WET, DEW, HUMID = 0, 1, 2, 3, 4, 5  # columns of Signals.now and of the signal bank
 N_SIGNALS = 6
