@@ -23,8 +23,8 @@ PLACEMENT = 0  # columns of `head`: placement, then the heads of a region
 @kernel()
 def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
     """Observations of the joint view, every slot against every pool, for environments [lo, hi)."""
-    clock, signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, money, _work, _bank, plant, _site = world
+    clock, signals, _sources, jobs, pools, plants, _links, _ledger = state
+    fleet, geo, money, _work, _bank, plant, _site, _market = world
     low, high = plant.head_low, plant.head_high
     n_slots, n_pools = jobs.slot.shape[1], fleet.region.shape[0]
     for b in range(lo, hi):
@@ -125,8 +125,8 @@ def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
 @kernel()
 def encode_head(b, cursor, n_levels, timing, state, world, view, head):
     """Observation of the sequential view: the fleet, and the one head being decided."""
-    clock, signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, money, _work, _bank, plant, _site = world
+    clock, signals, _sources, jobs, pools, plants, _links, _ledger = state
+    fleet, geo, money, _work, _bank, plant, _site, _market = world
     low = plant.head_low
     n_slots = jobs.slot.shape[1]
     encode_fleet(b, timing, state, world, view)
@@ -165,8 +165,8 @@ def choices_end(n_slots, low):
 @kernel()
 def open_step(b, cursor, choices, state, world):
     """Begin a control step of the sequential view: slots, and the first head with a choice."""
-    clock, _signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, _money, _work, _bank, plant, _site = world
+    clock, _signals, _sources, jobs, pools, plants, _links, _ledger = state
+    fleet, geo, _money, _work, _bank, plant, _site, _market = world
     for p in range(pools.claimed.shape[1]):
         pools.claimed[b, p] = 0
     fill_slots(b, clock.now_h[b], clock.step[b], jobs)
@@ -191,8 +191,8 @@ def sequential_serial(
     done,
 ):
     """One head of every environment; where it was the last, the control step is carried out."""
-    _clock, _signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, _money, _work, _bank, plant, _site = world
+    _clock, _signals, _sources, jobs, pools, plants, _links, _ledger = state
+    fleet, geo, _money, _work, _bank, plant, _site, _market = world
     for b in range(n_envs):
         at = cursor[b]
         reward[b], done[b], closed[b] = 0.0, False, False

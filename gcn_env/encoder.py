@@ -17,7 +17,7 @@ from gcn_env.core.costs import price_placement
 from gcn_env.core.jit import inlined
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
 from gcn_env.core.placement import legal_pool
-from gcn_env.core.state import PENDING, Array
+from gcn_env.core.state import PENDING, QUEUED, RUNNING, Array
 from gcn_env.observation import JOBS, PAIRS, REGIONS
 from gcn_env.tables import Table
 
@@ -159,6 +159,13 @@ def encode_job(b, j, now, row, mask, regions, jobs, plants, fleet, geo):
     row[J.waited] = now - jobs.arrival[b, j]
     row[J.value] = jobs.value[b, j]
     row[J.data] = jobs.data[b, j]
+    row[J.state] = jobs.state_gb[b, j]
+    row[J.queued] = jobs.status[b, j] == QUEUED
+    row[J.running] = jobs.status[b, j] == RUNNING
+    gang = jobs.gang[b, j]
+    row[J.least] = jobs.least[b, j] / gang
+    row[J.held] = min(jobs.held[b, j], gang) / gang if jobs.status[b, j] == RUNNING else 0.0
+    row[J.priority] = jobs.priority[b, j] / 10.0
     row[J.checkpoint] = 1.0 / (1.0 + jobs.checkpoint[b, j])
     row[J.comm] = jobs.comm[b, j]
     row[J.memory] = jobs.memory[b, j] / 80.0

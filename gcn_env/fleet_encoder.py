@@ -67,6 +67,11 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     row[P.overhead] = overhead - 1.0
     row[P.frequency] = pools.freq[b, p]
     row[P.dead] = plants.down_h[b, r] > 0.0
+    row[P.draining] = pools.draining[b, p] * fleet.node[p] / devices
+    row[P.let] = pools.let[b, p] / devices
+    row[P.rent] = pools.price[b, p]
+    row[P.notice] = 1.0 / (1.0 + pools.notice_h[b, p]) if pools.notice_h[b, p] > 0.0 else 0.0
+    row[P.away] = pools.away_h[b, p] > 0.0
     row[P.current_region] = 0.0
     finish(row, N_POOLS, POOLS_SCALE, POOLS_LOW, POOLS_HIGH)
 
@@ -169,8 +174,8 @@ def encode_globals(b, elapsed, weekday, utc_hour, now, hours, row, shown, jobs, 
 @inlined()
 def encode_fleet(b, timing, state, world, view):
     """Pools, regions and globals of environment `b`: what both views share."""
-    clock, signals, _sources, jobs, pools, plants, _ledger = state
-    fleet, geo, money, _work, bank, plant, site = world
+    clock, signals, _sources, jobs, pools, plants, _links, _ledger = state
+    fleet, geo, money, _work, bank, plant, site, _market = world
     now, v = clock.now_h[b], b % plant.head_low.shape[0]
     hours = bank.hours[clock.year[b]]
     utc_hour, weekday = local_time(now, 0.0, bank.weekday[clock.year[b]])

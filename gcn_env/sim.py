@@ -90,7 +90,8 @@ class Sim:
         self._pool = ThreadPoolExecutor(self._parts) if self._parts > 1 else None
         d, q, p, r = world.scenario.decisions, world.n_slots, world.n_pools, world.n_regions
         self.head_sizes = head_sizes(q, p, r, world.n_levels)
-        self.state = allocate(n_envs, d.job_places, q, p, r, len(world.source_names))
+        node = int(world.params.fleet.node.max())
+        self.state = allocate(n_envs, d.job_places, q, p, r, len(world.source_names), node)
         joint = view == "joint"
         n_rows, n_mask = (q, int(self.head_sizes.sum())) if joint else (1, max(p + 1, world.n_levels))
         b = self.n_envs

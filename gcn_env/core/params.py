@@ -47,6 +47,9 @@ class Fleet(NamedTuple):
     bound: Array  # float64 [K] share of a class's time bound by memory or communication (E52)
     fail: Array  # float64 [P] failures per node and hour
     repair_h: Array  # float64 [P] mean h to repair a node
+    degrade: Array  # float64 [P] nodes that turn slow, per node and hour
+    detect_h: Array  # float64 [P] mean h until that is noticed and the node drains
+    slow: Array  # float64 [P] speed of a job on a slow node over full speed
 
 
 class Geo(NamedTuple):
@@ -60,6 +63,12 @@ class Geo(NamedTuple):
     outage: Array  # float64 [R] outages per hour
     outage_h: Array  # float64 [R] mean h
     design_kw: Array  # float64 [R] nameplate node power of the region's pools
+    replica: Array  # int8 [S, R] 1: a copy of the source's data set lies in the region
+    kwh_gb: float  # kWh per GB carried between regions
+    cut: Array  # float64 [R, R] cuts of the link per hour
+    cut_h: Array  # float64 [R, R] mean h to repair
+    fade: Array  # float64 [R, R] per hour: the link loses part of its rate
+    fade_share: float  # of the rate that is left then
 
 
 class Money(NamedTuple):
@@ -75,6 +84,19 @@ class Money(NamedTuple):
     drop_h: float  # hours of lateness charged for a refused job
     reference_usd: float  # USD per step; reward = -cost / reference
     outlook_usd: Array  # float64 [R] USD per kWh of node power: reference price for settling unfinished work
+
+
+class Market(NamedTuple):
+    """Pools rented from others, spare devices let to others, pods that move."""
+
+    rent_usd: Array  # float64 [P] mean USD per device-hour held; 0 own devices
+    sigma: Array  # float64 [P] s.d. of the logarithm of that price
+    phi: Array  # float64 [P] its autocorrelation over one hour
+    reclaim: Array  # float64 [P] times per hour that the owner takes the pool back
+    notice_h: Array  # float64 [P] h of notice
+    absent_h: Array  # float64 [P] mean h that it stays away
+    let_usd: Array  # float64 [P] USD per spare device-hour let; 0 not offered
+    let_share: Array  # float64 [P] mean share of the pool's devices that others ask for
 
 
 class Site(NamedTuple):
@@ -138,6 +160,14 @@ class Work(NamedTuple):
     home: Array  # int64 [S, R] jurisdictions (bit mask) where a restricted job of that origin may run
     anywhere: Array  # int64 [S, R] the same for unrestricted jobs
     trust: Array  # int64 [S]
+    priority: Array  # int64 [S] higher goes first in a pool's queue
+    tenant: Array  # int64 [S] whose jobs they are
+    movable: Array  # int64 [S] 1: running jobs may be moved and preempted (they save their state first)
+    resume_h: (
+        Array  # float64 [S] h of a run's time to load its state after a move, preemption or change of size
+    )
+    state_share: Array  # float64 [S] GB of a checkpoint per GiB of device memory of the gang
+    quota: Array  # int64 [T] devices a tenant may hold at a time
     fit_gang: Array  # int64 [S, R, 2] largest gang that a legal pool holds (unrestricted, restricted)
     fit_memory: Array  # float64 [S, R, 2] memory of that pool
     series: Array  # float64 [M] traffic relative to its mean (LEASES from a trace)
@@ -146,6 +176,7 @@ class Work(NamedTuple):
     series_h: Array  # float64 [S] h per entry
     arrival_h: Array  # float64 [N]
     gang: Array  # int32 [N]
+    least: Array  # int32 [N] fewest devices it can run on
     work_h: Array  # float64 [N]
     memory_gib: Array  # float32 [N]
     data_gb: Array  # float32 [N]
@@ -174,3 +205,4 @@ class WorldParams(NamedTuple):
     bank: Bank
     plant: PlantParams
     site: Site
+    market: Market

@@ -86,6 +86,8 @@ class Jobs(NamedTuple):
     legal: Array  # uint32 [B, J] bit j: may run in jurisdiction j
     trust: Array  # int8 [B, J] least trust level of a pool (0 public, 1 private, 2 TEE)
     gang: Array  # int32 [B, J] devices of reference speed asked for
+    least: Array  # int32 [B, J] fewest of them it can run on (elastic gangs); its gang for others
+    priority: Array  # int8 [B, J] higher goes first in a pool's queue
     held: Array  # int32 [B, J] devices held on the pool
     memory: Array  # float64 [B, J] GiB per device
     work: Array  # float64 [B, J] h left at reference speed
@@ -98,7 +100,12 @@ class Jobs(NamedTuple):
     finish: Array  # float64 [B, J] h of the year at which it will end at this step's speed (RUNNING)
     value: Array  # float64 [B, J] USD per hour late
     slo: Array  # float64 [B, J] ms round trip plus service (inference); inf for others
-    data: Array  # float64 [B, J] GB to move before it can start elsewhere
+    data: Array  # float64 [B, J] GB of input to move before it can start where no copy lies
+    state_gb: Array  # float64 [B, J] GB of its last checkpoint, at `data_at`; 0 none
+    left_gb: Array  # float64 [B, J] GB still on their way (TRANSIT)
+    via: Array  # int16 [B, J] region its data travels from (TRANSIT), -1 none
+    node: Array  # int32 [B, J] record of the node it shares with others (`Pools.node_*`), -1 none
+    bad: Array  # int32 [B, J] nodes it holds that are slow or to be repaired when it leaves
     comm: Array  # float64 [B, J] share of time bound by memory or communication
     order: Array  # int64 [B, J] number of arrival in the episode (first come, first served)
     shown: Array  # int64 [B, J] control step in which it last had a slot, -1 never
@@ -130,6 +137,27 @@ class Pools(NamedTuple):
     pace: Array  # float64 [B, P, N_CLASSES] speed at that frequency over full speed (E52)
     up: Array  # float64 [B, P] scratch of one step: devices awake by now
     stirred: Array  # int8 [B, P] 1: failures, repairs or kills since its local scheduler last looked
+    empty: Array  # int32 [B, P] healthy nodes that run nothing
+    roomy: Array  # int32 [B, P, D + 1] first record of a shared node with so many free devices, -1 none
+    degraded: Array  # int32 [B, P] nodes that run slow, unnoticed
+    draining: Array  # int32 [B, P] nodes that take no more work, to be repaired when idle
+    repairing: Array  # int32 [B, P] nodes under repair
+    price: Array  # float64 [B, P] USD per device-hour of a rented pool now
+    notice_h: Array  # float64 [B, P] h until the owner takes the pool back, as announced; 0 nothing is
+    away_h: Array  # float64 [B, P] h until the pool is there again: reclaimed, or a pod on the road; 0 there
+    let: Array  # float64 [B, P] mean spare devices let to others in the last step
+    node_pool: Array  # int16 [B, J] pool of a shared node's record, -1 unused
+    node_free: Array  # int32 [B, J] its free devices
+    node_next: Array  # int32 [B, J] next record with as many, -1 none
+    node_last: Array  # int32 [B, J] the one before, -1 none
+
+
+class Links(NamedTuple):
+    """Links between regions, from row to column."""
+
+    up: Array  # float64 [B, R, R] share of the link's rate that is there: 1, degraded, 0 cut
+    down_h: Array  # float64 [B, R, R] h until it is repaired, 0 whole
+    carried: Array  # float64 [B, R, R] GB carried in the last step
 
 
 class Plants(NamedTuple):
@@ -206,6 +234,7 @@ class State(NamedTuple):
     jobs: Jobs
     pools: Pools
     plants: Plants
+    links: Links
     ledger: Ledger
 
 
@@ -217,11 +246,16 @@ _TYPES: dict[str, Any] = {
     "order": np.int64, "shown": np.int64, "compressor": np.int8, "generator": np.int8,
     "stirred": np.int8, "event": np.int32, "queue": np.int32,
     "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32,
-    "busy": np.int32, "claimed": np.int32, "month": np.int64,
+    "busy": np.int32, "claimed": np.int32, "month": np.int64, "least": np.int32, "priority": np.int8,
+    "via": np.int16, "node": np.int32, "bad": np.int32, "empty": np.int32, "roomy": np.int32, "degraded": np.int32,
+    "draining": np.int32, "repairing": np.int32, "node_pool": np.int16, "node_free": np.int32,
+    "node_next": np.int32, "node_last": np.int32,
 }  # fmt: skip
 
 
-def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: int, n_sources: int) -> State:
+def allocate(
+    n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: int, n_sources: int, node: int = 8
+) -> State:
     """Zeroed state for `n_envs` environments.
 
     Args:
@@ -231,6 +265,7 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
         n_pools: P.
         n_regions: R.
         n_sources: S, arrival processes.
+        node: D, devices of the largest node.
     """
     b, r = (n_envs,), (n_envs, n_regions)
     shapes: dict[type[Any], dict[str, tuple[int, ...]]] = {
@@ -239,10 +274,12 @@ def allocate(n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: in
                   "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1), "both_sum": (*r, OUTLOOK_H + 1)},
         Sources: {"*": (*b, n_sources), "leased": (*b, n_sources, n_regions)},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
-        Pools: {"*": (*b, n_pools), "pace": (*b, n_pools, N_CLASSES)},
+        Pools: {"*": (*b, n_pools), "pace": (*b, n_pools, N_CLASSES), "roomy": (*b, n_pools, node + 1),
+                **dict.fromkeys(("node_pool", "node_free", "node_next", "node_last"), (*b, n_jobs))},
         Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS), "seen": (*r, len(SENSORS)),
                  "past": (*r, len(SENSORS)),
                  "fault_h": (*r, len(FAULTS))},
+        Links: {"*": (*r, n_regions)},
         Ledger: {
             "terms": (*b, len(TERMS)), "terms_sum": (*b, len(TERMS)),
             "flows": (*r, len(FLOWS)), "flows_sum": (*r, len(FLOWS)),

@@ -88,8 +88,8 @@ def close(lo, hi, timing, clock, jobs, plants, fleet, money, site, ledger, rewar
 @kernel()
 def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, done):
     """The phases, in order, for environments [lo, hi)."""
-    clock, signals, sources, jobs, pools, plants, ledger = state
-    fleet, geo, money, work, bank, plant, site = world
+    clock, signals, sources, jobs, pools, plants, _links, ledger = state
+    fleet, geo, money, work, bank, plant, site, _market = world
     dt = timing.dt_h
     clear(lo, hi, ledger)
     dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger)
@@ -188,8 +188,8 @@ def standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, wor
 @kernel()
 def reset_one(b, seed, split, years, timing, state, world):
     """Start an episode of environment `b` from `seed`, in one of the bank's rows `years`."""
-    clock, signals, sources, jobs, pools, plants, ledger = state
-    fleet, geo, money, work, bank, plant, site = world
+    clock, signals, sources, jobs, pools, plants, links, ledger = state
+    fleet, geo, money, work, bank, plant, site, market = world
     rng.seed_streams(clock.rng, b, seed)
     clock.seed[b] = seed
     clock.step[b] = 0
@@ -209,7 +209,11 @@ def reset_one(b, seed, split, years, timing, state, world):
         pools.queued[b, p], pools.running[b, p] = 0.0, 0.0
         pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
         pools.up[b, p], pools.stirred[b, p] = fleet.devices[p], 0
+        pools.degraded[b, p], pools.draining[b, p], pools.repairing[b, p] = 0, 0, 0
+        pools.notice_h[b, p], pools.away_h[b, p], pools.let[b, p] = 0.0, 0.0, 0.0
+        pools.price[b, p] = market.rent_usd[p]
     full_clocks(b, pools, plants)
+    links.up[b], links.down_h[b], links.carried[b] = 1.0, 0.0, 0.0
     for r in range(geo.design_kw.shape[0]):
         plants.outage_h[b, r], plants.down_h[b, r], plants.lock_s[b, r] = 0.0, 0.0, 0.0
         plants.fault_h[b, r] = 0.0

@@ -63,6 +63,8 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     jobs.legal[b, j] = work.home[s, origin] if bound == 1 else work.anywhere[s, origin]
     jobs.trust[b, j] = work.trust[s]
     jobs.gang[b, j] = gang
+    jobs.least[b, j] = min(gang, max(1, work.least[row]))
+    jobs.priority[b, j] = work.priority[s]
     jobs.held[b, j] = 0
     jobs.memory[b, j] = min(float(work.memory_gib[row]), work.fit_memory[s, origin, bound])
     jobs.work[b, j] = hours
@@ -76,6 +78,8 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     jobs.value[b, j] = value
     jobs.slo[b, j] = work.slo_ms[s]
     jobs.data[b, j] = work.data_gb[row]
+    jobs.state_gb[b, j], jobs.left_gb[b, j], jobs.via[b, j] = 0.0, 0.0, -1
+    jobs.node[b, j], jobs.bad[b, j] = -1, 0
     jobs.comm[b, j] = work.comm[row]
     jobs.shown[b, j] = -1
     jobs.order[b, j] = int(clock.step[b]) * 65536 + n

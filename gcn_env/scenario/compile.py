@@ -15,7 +15,8 @@ import numpy.typing as npt
 from gcn_env.core.params import CLASSES, SPLITS, Bank, Fleet, Geo, Money, Timing, WorldParams
 from gcn_env.core.state import Array
 from gcn_env.errors import UserError, nearest
-from gcn_env.scenario.compile_geo import borrowed, compile_links, place
+from gcn_env.scenario.compile_geo import borrowed, compile_links, data_sets, place
+from gcn_env.scenario.compile_market import compile_market
 from gcn_env.scenario.compile_site import compile_site
 from gcn_env.scenario.load import read_yaml
 from gcn_env.scenario.plants import PlantSite, compile_plants
@@ -195,6 +196,9 @@ def _fleet(s: Scenario) -> tuple[Fleet, list[str], list[str]]:
         bound=np.array([BOUND[name] for name in CLASSES]),
         fail=column(lambda r, p, h: 1.0 / (24.0 * p.node_mtbf_days)),
         repair_h=column(lambda r, p, h: p.repair_mean_h),
+        degrade=column(lambda r, p, h: 1.0 / (24.0 * p.slow_mtb_days)),
+        detect_h=column(lambda r, p, h: p.detect_mean_h),
+        slow=column(lambda r, p, h: p.slow_speed_share),
     )
     return fleet, names, [p.hardware for _, p, _ in parts]
 
@@ -215,6 +219,12 @@ def _geo(s: Scenario, fleet: Fleet) -> Geo:
         outage=np.array([r.grid.outages_per_year / 8760.0 for r in regions]),
         outage_h=np.array([r.grid.outage_mean_h for r in regions]),
         design_kw=np.array([peak[fleet.region == i].sum() for i in range(len(regions))]),
+        replica=data_sets(s),
+        kwh_gb=float(s.network.kwh_per_gb),
+        cut=np.full(rtt.shape, s.network.cuts_per_year / 8760.0),
+        cut_h=np.full(rtt.shape, s.network.cut_mean_h),
+        fade=np.full(rtt.shape, s.network.fades_per_year / 8760.0),
+        fade_share=float(s.network.fade_share),
     )
 
 
@@ -296,8 +306,9 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
         ]
     )
     params = WorldParams(
-        fleet, geo, _money(scenario, geo), work, _outside(scenario, bank), plant, compile_site(scenario, geo)
-    )
+        fleet, geo, _money(scenario, geo), work, _outside(scenario, bank), plant, compile_site(scenario, geo),
+        compile_market(scenario),
+    )  # fmt: skip
     return World(
         scenario,
         timing,

@@ -104,3 +104,28 @@ def compile_links(s: Scenario) -> tuple[Array, Array, Array]:
             if value is not None:
                 matrix[ends[0], ends[1]] = matrix[ends[1], ends[0]] = value
     return rtt, gbit, egress
+
+
+def data_sets(s: Scenario) -> Array:
+    """Where copies of each job source's input lie besides the job's origin: int8 [S, R].
+
+    Raises:
+        UserError: for a data set or a region that is not there.
+    """
+    names, out = list(s.regions), np.zeros((len(s.jobs), len(s.regions)), np.int8)
+    for k, (job, spec) in enumerate(s.jobs.items()):
+        if spec.data_set is None:
+            continue
+        if spec.data_set not in s.data_sets:
+            near = nearest(spec.data_set, s.data_sets)
+            raise UserError(
+                f"jobs.{job}.data_set: unknown {spec.data_set!r}{near} (data_sets: {', '.join(s.data_sets) or 'none'})"
+            )
+        for region in s.data_sets[spec.data_set].regions:
+            if region not in names:
+                raise UserError(
+                    f"data_sets.{spec.data_set}.regions: unknown {region!r}{nearest(region, names)} "
+                    f"(regions: {', '.join(names)})"
+                )
+            out[k, names.index(region)] = 1
+    return out

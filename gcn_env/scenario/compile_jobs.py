@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from gcn_env.core.params import CLASSES, INFERENCE, LEASES, PROCESS, REPLAY, SPLITS, Fleet, Geo, Work
+from gcn_env.core.params import (
+    CLASSES,
+    INFERENCE,
+    LEASES,
+    PROCESS,
+    REPLAY,
+    SPLITS,
+    TRAINING,
+    Fleet,
+    Geo,
+    Work,
+)
 from gcn_env.core.state import Array
 from gcn_env.errors import UserError, nearest
 from gcn_env.jobs.arrivals import arrival_process, rate_profile
@@ -18,6 +29,7 @@ from gcn_env.jobs.traces import fingerprint, read_rates, read_trace, split_windo
 from gcn_env.scenario.schema import Jobs, Scenario
 
 _TABLE_SEED = 20260101  # tables are part of the world, the same for every run; splits draw different rows
+STATE_SHARE = 0.5  # [E] GB of a checkpoint per GiB of device memory of one node of the gang
 _COLUMNS = ("arrival_h", "gang", "work_h", "memory_gib", "data_gb", "checkpoint_h", "comm")
 
 
@@ -122,6 +134,13 @@ def _scaled(gang: Array, spec: Jobs) -> Array:
     return np.minimum(scaled, spec.max_gang).astype(np.int32)
 
 
+def _tenants(s: Scenario, fleet: Fleet) -> tuple[list[str], Array]:
+    """Names of the tenants, and the devices that each may hold at a time, int64 [T]."""
+    names = list(dict.fromkeys([*s.tenants, *(j.tenant for j in s.jobs.values())]))
+    shares = [s.tenants[t].quota_share if t in s.tenants else 1.0 for t in names]
+    return names, np.maximum(1, np.array(shares) * fleet.devices.sum()).astype(np.int64)
+
+
 def _process(spec: Jobs) -> tuple[Array, Array, float, float, float, float, int, float]:
     """(hours, days, sigma, phi, share of single batches, alpha, batch_max, mean batch) of a source."""
     if spec.job_class == "inference":
@@ -167,15 +186,22 @@ def compile_work(
             "slo_ms",
             "restricted",
             "series_h",
+            "resume_h",
+            "state_share",
         )
     }
-    i = {k: np.zeros(n, np.int64) for k in ("kind", "mode", "batch_max", "local", "trust")}
+    i = {
+        k: np.zeros(n, np.int64)
+        for k in ("kind", "mode", "batch_max", "local", "trust", "priority", "tenant", "movable")
+    }
     by_split = {k: np.zeros((3, n)) for k in ("window_h", "standing", "longest_h")}
     rows = {k: np.zeros((3, n), np.int64) for k in ("first", "rows", "series_first", "series_rows")}
     hours, days, origin = np.ones((n, 24)), np.ones((n, 7)), np.zeros((n, r))
     home, anywhere = np.zeros((n, r), np.int64), np.zeros((n, r), np.int64)
     fit_gang, fit_memory = np.zeros((n, r, 2), np.int64), np.zeros((n, r, 2))
     tables: list[JobTable] = []
+    least: list[Array] = []
+    tenants, quota = _tenants(s, fleet)
     series: list[Array] = [np.ones(1)]
     at, series_at = 0, 1
     for k, (name, spec) in enumerate(s.jobs.items()):
@@ -219,6 +245,7 @@ def compile_work(
                 by_split["standing"][split, k] = wanted / mean_device_h(table) * hours_each
             at += len(table.gang)
             tables.append(table)
+            least.append(np.maximum(1, np.ceil(table.gang * spec.least_share - 1e-9)).astype(np.int32))
         train = parts[0]
         if mode == PROCESS:
             f["rate"][k] = wanted / mean_device_h(train) / batch
@@ -247,10 +274,14 @@ def compile_work(
         )
         f["value"][k], f["restricted"][k] = spec.late_usd_per_device_h, spec.restricted_share
         f["slo_ms"][k] = spec.slo_ms or np.inf
+        i["priority"][k], i["tenant"][k] = spec.priority, tenants.index(spec.tenant)
+        i["movable"][k] = kind == TRAINING if spec.movable is None else spec.movable
+        f["resume_h"][k], f["state_share"][k] = spec.resume_min / 60.0, STATE_SHARE
     joined = {c: np.concatenate([getattr(t, c) for t in tables]) for c in _COLUMNS}
     work = Work(
         **i, **f, **by_split, **rows, **joined, hours=hours, days=days, origin=origin, home=home, anywhere=anywhere,
-        fit_gang=fit_gang, fit_memory=fit_memory, series=np.concatenate(series),
+        fit_gang=fit_gang, fit_memory=fit_memory, series=np.concatenate(series), least=np.concatenate(least),
+        quota=quota,
     )  # fmt: skip
     assert names
     return work, prints

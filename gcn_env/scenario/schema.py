@@ -150,12 +150,30 @@ class Sensors(Strict):
     delay_s: NonNegative = 45.0
 
 
+class Rent(Strict):
+    """A pool of somebody else's devices, paid by the device-hour held at a spot price, taken back at will."""
+
+    usd_per_device_h: Positive
+    sigma: Annotated[float, Field(ge=0, le=2)] = 0.3
+    phi: Annotated[float, Field(ge=0, lt=1)] = 0.97
+    reclaims_per_week: NonNegative = 0.5
+    notice_h: NonNegative = 0.5
+    absent_mean_h: Positive = 6.0
+
+
+class Let(Strict):
+    """Spare devices offered to others, who leave at once when the owner's work wants them."""
+
+    usd_per_device_h: Positive
+    demand_share: Share = 0.5
+
+
 class Pool(Strict):
     """Equal devices under one local scheduler."""
 
     hardware: str
     devices: Annotated[int, Field(ge=1, le=1_000_000)]
-    devices_per_node: Count = 8
+    devices_per_node: Annotated[int, Field(ge=1, le=64)] = 8
     trust: Literal["public", "private", "tee"] = "public"
     sleep: Annotated[
         Literal["none", "idle", "suspended", "off"], BeforeValidator(lambda v: "off" if v is False else v)
@@ -163,6 +181,11 @@ class Pool(Strict):
     awake_reserve_share: Share = 0.15
     node_mtbf_days: Annotated[float, Field(ge=0.01, le=1e9)] = 120.0
     repair_mean_h: Positive = 12.0
+    slow_mtb_days: Annotated[float, Field(ge=0.01, le=1e9)] = 365.0
+    slow_speed_share: Annotated[float, Field(ge=0.05, le=1)] = 0.6
+    detect_mean_h: Positive = 6.0
+    rent: Rent | None = None
+    let: Let | None = None
 
     @model_validator(mode="after")
     def _whole_nodes(self) -> Pool:
@@ -277,6 +300,12 @@ class Jobs(Strict):
     gang_scale: Count = 1
     max_memory_gib: Positive | None = None
     max_checkpoint_h: Positive | None = None
+    least_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    priority: Annotated[int, Field(ge=0, le=9)] = 0
+    tenant: str = "all"
+    movable: bool | None = None
+    resume_min: NonNegative = 5.0
+    data_set: str | None = None
     cores_per_device: Count = 1
     batch_max: Count = 32
     table_rows: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
@@ -318,6 +347,11 @@ class Network(Strict):
     default_egress_usd_per_gb: NonNegative = 0.05
     rtt: Literal["cloud", "fibre"] = "cloud"
     links: dict[str, Link] = {}
+    kwh_per_gb: NonNegative = 0.002
+    cuts_per_year: NonNegative = 1.0
+    cut_mean_h: Positive = 6.0
+    fades_per_year: NonNegative = 4.0
+    fade_share: Annotated[float, Field(ge=0.01, le=1)] = 0.3
 
 
 class Prices(Strict):
@@ -330,6 +364,18 @@ class Prices(Strict):
     drop_h: NonNegative = 72.0
     reference_usd_per_step: Annotated[float, Field(ge=1e-6, le=1e9)]
     reference_usd_per_mwh: Positive = 100.0
+
+
+class DataSet(Strict):
+    """Input shared by many jobs: regions where a copy lies."""
+
+    regions: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Tenant(Strict):
+    """Whose jobs they are, and the share of the fleet's devices that they may hold at a time."""
+
+    quota_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Scenario(Strict):
@@ -345,6 +391,8 @@ class Scenario(Strict):
     hardware: dict[str, Hardware] = {}
     jobs: Annotated[dict[str, Jobs], Field(min_length=1)]
     network: Network = Network()
+    data_sets: dict[str, DataSet] = {}
+    tenants: dict[str, Tenant] = {}
     sensors: Sensors = Sensors()
     prices: Prices
     data_dir: str | None = None
