@@ -1,20 +1,19 @@
 """The local scheduler: queues, gangs, backfill, kills and waits, against references and known formulas."""
 
-import heapq
 import math
 
 import numpy as np
 import pytest
 
 from gcn_env.core import rng
-from gcn_env.core.execution import execute, kill
+from gcn_env.core.execution import kill
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import BATCH, INFERENCE
 from gcn_env.core.placement import devices_needed
 from gcn_env.core.power import speed_at
-from gcn_env.core.state import FREE, PENDING, QUEUED, RUNNING, TRANSIT, allocate
+from gcn_env.core.state import FREE, PENDING, QUEUED, RUNNING, TRANSIT
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
-from tests.worlds import world
+from tests.core.yard import Yard, easy, run_through
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
 
@@ -22,107 +21,6 @@ C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
 @kernel()
 def _kill(b, j, jobs, pools, fleet, ledger):
     kill(b, j, jobs, pools, fleet, ledger)
-
-
-class Yard:
-    """One pool of the smoke world, as many devices as asked for, and jobs on their way to it."""
-
-    def __init__(self, devices, n_jobs, n_envs=1):
-        p = world().params
-        self.geo = p.geo
-        self.fleet = p.fleet._replace(devices=np.full(3, devices, np.int64), wake_h=np.zeros(3))
-        self.s = s = allocate(n_envs, n_jobs, 2, 3, 2, 4)
-        s.pools.healthy[:] = devices
-        s.pools.first[:] = -1
-        s.pools.last[:] = -1
-        for whole in (s.plants.throttle, s.plants.command, s.pools.pace, s.pools.freq, s.pools.drawn):
-            whole[:] = 1.0
-        s.jobs.pool[:] = -1
-        s.jobs.slo[:] = math.inf
-
-    def send(self, ready, work, held, kind=BATCH, b=slice(None), checkpoint=0.0):
-        """Jobs on their way, one a place, in the order given."""
-        jobs, n = self.s.jobs, len(np.atleast_1d(np.asarray(ready).T))
-        jobs.n_live[b] = n
-        values = {"status": TRANSIT, "pool": 0, "ready": ready, "arrival": ready, "work": work, "held": held}
-        values |= {"gang": held, "kind": kind, "speed": 1.0, "order": np.arange(n)}
-        values |= {"deadline": 1e6, "value": 1.0, "checkpoint": checkpoint}
-        for name, value in values.items():
-            getattr(jobs, name)[b, :n] = value
-
-    def run(self, dt, lo=0, hi=None):
-        s = self.s
-        hi = len(s.clock.now_h) if hi is None else hi
-        for part in ("terms", "flows", "counts"):
-            getattr(s.ledger, part)[:] = 0.0
-        execute(lo, hi, dt, s.clock, s.jobs, s.sources, s.pools, s.plants, self.fleet, self.geo, s.ledger)
-        s.clock.now_h[lo:hi] += dt
-        return s.ledger
-
-
-def run_through(yard, n, dt, steps):
-    """Start of each job of environment 0 (NaN: not seen to run), and the step's end at which it was gone."""
-    start, gone = np.full(n, np.nan), np.full(n, np.nan)
-    jobs = yard.s.jobs
-    for _ in range(steps):
-        yard.run(dt)
-        here = slice(0, jobs.n_live[0])
-        order, ran = jobs.order[0, here], jobs.status[0, here] == RUNNING
-        start[order[ran]] = jobs.ready[0, here][ran]
-        missing = np.setdiff1d(np.arange(n), order)
-        gone[missing] = np.fmin(gone[missing], yard.s.clock.now_h[0])
-    return start, gone
-
-
-def reserved(need, room, running, held):
-    """(when `need` devices will be free, how many are spare then)."""
-    for i in sorted(running, key=lambda i: (running[i], i)):
-        room += held[i]
-        if room >= need:
-            return running[i], room - need
-    return math.inf, 0
-
-
-def easy(ready, work, held, first, devices):
-    """Start times under EASY: a slow reference that says what it does.
-
-    Events (a job comes, a job ends) in order of time, then of arrival number. After each, in queue order
-    (inference, then time of coming): start heads while they fit; give the next head a reservation at the time
-    when enough devices are free; start later jobs that end by then, or that leave enough for the head then.
-    """
-    start, events = {}, [(t, i, "comes") for i, t in enumerate(ready)]
-    heapq.heapify(events)
-    queue, running = [], {}
-    while events:
-        now, who, what = heapq.heappop(events)
-        if what == "comes":
-            queue.append(who)
-            queue.sort(key=lambda i: (not first[i], ready[i], i))
-        else:
-            del running[who]
-
-        def begin(i, now=now):
-            queue.remove(i)
-            start[i], running[i] = now, now + work[i]
-            heapq.heappush(events, (running[i], i, "ends"))
-
-        def free():
-            return devices - sum(held[i] for i in running)
-
-        while queue and held[queue[0]] <= free():
-            begin(queue[0])
-        if not queue:
-            continue
-        shadow, spare = reserved(held[queue[0]], free(), running, held)
-        for i in list(queue[1:]):
-            if held[i] > free():
-                continue
-            if now + work[i] <= shadow:
-                begin(i)
-            elif held[i] <= spare:
-                spare -= held[i]
-                begin(i)
-    return np.array([start[i] for i in range(len(ready))])
 
 
 COMPILED = [pytest.param(seed, marks=pytest.mark.compiled) for seed in range(3, 40)]
