@@ -41,7 +41,7 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
                     view.pairs[b, q] = 0.0
                 continue
             rows, cost, totals = view.pairs[b, q], view.cost[b], view.totals[b]
-            encode_job(b, j, now, view.jobs[b, q], mask, view.regions[b], jobs, plants, fleet, geo)
+            encode_job(b, j, now, view.jobs[b, q], mask, view.regions[b], jobs, pools, plants, fleet, geo)
             encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money)
         at = n_slots * (n_pools + 1)
         for r in range(low.shape[1]):
@@ -75,7 +75,7 @@ def joint_range(lo, hi, block, split, actions, n_levels, timing, state, world, v
 
 
 @kernel()
-def forced_choice(b, head, jobs, plants, fleet, geo, plant):
+def forced_choice(b, head, jobs, pools, plants, fleet, geo, plant):
     """The only legal choice of a head, or -1 if there are several."""
     n_slots = jobs.slot.shape[1]
     if head >= n_slots:
@@ -87,7 +87,7 @@ def forced_choice(b, head, jobs, plants, fleet, geo, plant):
         return 0
     legal, last = 0, 0
     for p in range(fleet.region.shape[0]):
-        if legal_pool(b, j, p, jobs, plants, fleet, geo):
+        if legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
             legal += 1
             last = p + 1
     if legal == 0:
@@ -103,7 +103,7 @@ def claim(b, head, choice, jobs, pools, plants, fleet, geo):
     if head >= jobs.slot.shape[1] or choice < 1 or choice > fleet.region.shape[0]:
         return
     j = jobs.slot[b, head]
-    if j >= 0 and legal_pool(b, j, choice - 1, jobs, plants, fleet, geo):
+    if j >= 0 and legal_pool(b, j, choice - 1, jobs, pools, plants, fleet, geo):
         kind = jobs.kind[b, j]
         pools.claimed[b, choice - 1] += devices_needed(kind, jobs.gang[b, j], fleet.speed[kind, choice - 1])
 
@@ -113,7 +113,7 @@ def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
     """First head from `head` on with more than one choice; forced ones are filled in on the way."""
     n_heads = choices.shape[1]
     while head < n_heads:
-        forced = forced_choice(b, head, jobs, plants, fleet, geo, plant)
+        forced = forced_choice(b, head, jobs, pools, plants, fleet, geo, plant)
         if forced < 0:
             break
         choices[b, head] = forced
@@ -137,7 +137,9 @@ def encode_head(b, cursor, n_levels, timing, state, world, view, head):
         j = jobs.slot[b, at]
         mask = view.mask[b, : fleet.region.shape[0] + 1]
         head[b, PLACEMENT] = 1.0
-        encode_job(b, j, clock.now_h[b], view.jobs[b, 0], mask, view.regions[b], jobs, plants, fleet, geo)
+        encode_job(
+            b, j, clock.now_h[b], view.jobs[b, 0], mask, view.regions[b], jobs, pools, plants, fleet, geo
+        )
         now, rows = clock.now_h[b], view.pairs[b, 0]
         cost, totals = view.cost[b], view.totals[b]
         encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money)

@@ -133,13 +133,13 @@ def fill_slots(b, now, step, jobs):
 
 
 @inlined()
-def encode_job(b, j, now, row, mask, regions, jobs, plants, fleet, geo):
+def encode_job(b, j, now, row, mask, regions, jobs, pools, plants, fleet, geo):
     """Columns of one pending job, and the mask [P + 1] of where it may be sent. `regions` are the encoded regions."""
     kind = jobs.kind[b, j]
     n_pools = fleet.region.shape[0]
     legal = 0
     for p in range(n_pools):
-        ok = legal_pool(b, j, p, jobs, plants, fleet, geo)
+        ok = legal_pool(b, j, p, jobs, pools, plants, fleet, geo)
         mask[p + 1] = 1.0 if ok else 0.0
         legal += ok
     mask[0] = 0.0 if kind == INFERENCE and legal > 0 else 1.0  # inference is never deferred

@@ -55,7 +55,8 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     """Columns of one pool."""
     r, devices, healthy = fleet.region[p], fleet.devices[p], pools.healthy[b, p]
     busy, claimed = pools.busy[b, p], pools.claimed[b, p]
-    row[P.free] = max(0, healthy - busy - claimed) / devices
+    there = pools.away_h[b, p] == 0.0
+    row[P.free] = max(0, healthy - busy - claimed) / devices if there else 0.0
     row[P.busy] = busy / devices
     row[P.failed] = (devices - healthy) / devices
     row[P.claimed] = claimed / devices
@@ -71,7 +72,7 @@ def encode_pool(b, p, row, pools, plants, signals, fleet, money):
     row[P.let] = pools.let[b, p] / devices
     row[P.rent] = pools.price[b, p]
     row[P.notice] = 1.0 / (1.0 + pools.notice_h[b, p]) if pools.notice_h[b, p] > 0.0 else 0.0
-    row[P.away] = pools.away_h[b, p] > 0.0
+    row[P.away] = not there
     row[P.current_region] = 0.0
     finish(row, N_POOLS, POOLS_SCALE, POOLS_LOW, POOLS_HIGH)
 

@@ -23,8 +23,8 @@ def devices_needed(kind, gang, speed):
 
 
 @inlined()
-def legal_pool(b, j, p, jobs, plants, fleet, geo):
-    """Whether job `j` may be sent to pool `p`: hardware, memory, size, law, trust, and a region that is up."""
+def legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
+    """Whether job `j` may be sent to pool `p`: hardware, memory, size, law, trust; region and pool are up."""
     kind = jobs.kind[b, j]
     speed = fleet.speed[kind, p]
     if speed <= 0.0 or jobs.memory[b, j] > fleet.memory[p] or jobs.trust[b, j] > fleet.trust[p]:
@@ -32,7 +32,7 @@ def legal_pool(b, j, p, jobs, plants, fleet, geo):
     r = fleet.region[p]
     if (jobs.legal[b, j] >> geo.jurisdiction[r]) & 1 == 0 or plants.down_h[b, r] > 0.0:
         return False
-    return devices_needed(kind, jobs.gang[b, j], speed) <= fleet.devices[p]
+    return pools.away_h[b, p] == 0.0 and devices_needed(kind, jobs.gang[b, j], speed) <= fleet.devices[p]
 
 
 @inlined()
@@ -62,11 +62,11 @@ def send(b, j, p, now, jobs, pools, fleet, geo, ledger):
 
 
 @inlined()
-def any_legal(b, j, jobs, plants, fleet, geo):
+def any_legal(b, j, jobs, pools, plants, fleet, geo):
     """Whether some pool may run job `j`."""
     found = False
     for p in range(fleet.region.shape[0]):
-        found = found or legal_pool(b, j, p, jobs, plants, fleet, geo)
+        found = found or legal_pool(b, j, p, jobs, pools, plants, fleet, geo)
     return found
 
 
@@ -75,10 +75,10 @@ def _place(b, a, j, now, jobs, pools, plants, fleet, geo, ledger):
     """Carry out choice `a` for job `j` (-1: no job); returns 1 if it is illegal, which leaves the job as it is."""
     if a == 0:  # inference may wait only where nothing may run it
         waits = j >= 0 and jobs.kind[b, j] == INFERENCE
-        return 1 if waits and any_legal(b, j, jobs, plants, fleet, geo) else 0
+        return 1 if waits and any_legal(b, j, jobs, pools, plants, fleet, geo) else 0
     if j < 0 or a < 0 or a > fleet.region.shape[0] or jobs.status[b, j] != PENDING:
         return 1
-    if not legal_pool(b, j, a - 1, jobs, plants, fleet, geo):
+    if not legal_pool(b, j, a - 1, jobs, pools, plants, fleet, geo):
         return 1
     send(b, j, a - 1, now, jobs, pools, fleet, geo, ledger)
     return 0

@@ -119,7 +119,7 @@ def _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, g
     jobs.work[b, j] *= left
     best, room = -1, 0
     for p in range(fleet.region.shape[0]):
-        if legal_pool(b, j, p, jobs, plants, fleet, geo):
+        if legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
             free = pools.healthy[b, p] - pools.busy[b, p]
             held = devices_needed(jobs.kind[b, j], gang, fleet.speed[jobs.kind[b, j], p])
             if held <= free and free > room:
