@@ -1,0 +1,1 @@
+"""Validation of the generated work against real traces: `python benchmarks/validate_workload.py`."""

@@ -1,0 +1,142 @@
+"""What is compared: jobs and hourly counts of a trace or of the generator, on the clock of the users."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from gcn_env.errors import UserError
+from gcn_env.jobs.parse import csv_columns, decode, numbers, read_bytes
+from gcn_env.jobs.traces import load_trace, read_rates
+
+NO_JOBS = np.zeros(0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Whole local days of one source."""
+
+    counts: np.ndarray  # float64 [hours] jobs that arrive (rates: mean requests/s)
+    weekday: int  # of the first day, Monday 0; of a trace without dates: 0
+    hour: np.ndarray = field(
+        default_factory=lambda: NO_JOBS
+    )  # float64 [n] h of arrival from the start; rates: none
+    gang: np.ndarray = field(default_factory=lambda: NO_JOBS)  # float64 [n] devices
+    work_h: np.ndarray = field(default_factory=lambda: NO_JOBS)  # float64 [n] h
+
+    def part(self, first_day, days):
+        """`days` days from `first_day` on."""
+        low, high = 24 * first_day, 24 * (first_day + days)
+        inside = (self.hour >= low) & (self.hour < high)
+        return Sample(
+            self.counts[low:high],
+            (self.weekday + first_day) % 7,
+            self.hour[inside] - low,
+            self.gang[inside],
+            self.work_h[inside],
+        )
+
+    @property
+    def days(self):
+        """Length [days]."""
+        return len(self.counts) // 24
+
+
+@dataclass(frozen=True)
+class Source:
+    """A real trace and the source of `world.yaml` that was fitted to it."""
+
+    name: str  # in world.yaml
+    file: str
+    format: str
+    what: str
+    clock: str = ""  # IANA zone of the users; empty: the trace's own hours
+    from_day: int = 0
+    where: dict = field(default_factory=dict)  # whose durations and gangs
+    arrivals: str | None = (
+        None  # column of all arrivals [s], where the reader leaves out what needs no device
+    )
+    jobs: bool = True  # durations and gangs of the generator are fitted to this trace
+
+    @property
+    def path(self):
+        """Below the folder of data."""
+        return Path("jobs") / self.file
+
+    @property
+    def is_rate(self):
+        """Requests per second instead of jobs."""
+        return self.format == "servegen"
+
+
+_PACIFIC = "America/Los_Angeles"
+SOURCES = (
+    Source("training", "train_philly_2017_sep18_nov12.csv.gz", "philly", "Philly 2017, GPU training", _PACIFIC),
+    Source("batch", "mixed_alibaba_gpu2023.csv.gz", "alibaba_pods", "Alibaba 2023, pods", "", 112,
+           {"job_class": "BE"}, "arrival_s"),
+    Source("hpc", "hpc_cerit_2013_part1.csv.gz", "cerit", "CERIT 2013, CPU cores", "Europe/Prague"),
+    Source("nasa", "hpc_NASA-iPSC-1993-3.1-cln.swf.gz", "swf", "NASA iPSC/860 1993", _PACIFIC),
+    Source("serving", "serve_alibaba_dlrm2025_d00_15.csv.gz", "alibaba_serving", "Alibaba 2025, new instances",
+           arrivals="arrival_s", jobs=False),
+    Source("m-small", "infer_servegen_m-small_week1.csv.gz", "servegen", "ServeGen, requests", jobs=False),
+    Source("m-mid", "infer_servegen_m-mid_week1.csv.gz", "servegen", "ServeGen, requests", jobs=False),
+    Source("mm-image", "infer_servegen_mm-image_day1.csv.gz", "servegen", "ServeGen, requests", jobs=False),
+)  # fmt: skip
+
+
+def local_hours(hours, start, zone):
+    """Hours after the local midnight before `start`, and the weekday of that day; clock changes included."""
+    begin = dt.datetime.fromisoformat(start.replace("Z", "+00:00"))
+    tz = ZoneInfo(zone)
+    midnight = begin.astimezone(tz).replace(hour=0, minute=0, second=0, tzinfo=None)
+    edges = [begin + dt.timedelta(hours=k) for k in range(int(hours.max()) + 2)] if len(hours) else [begin]
+    shift = np.array([e.astimezone(tz).utcoffset().total_seconds() / 3600.0 for e in edges])
+    base = (begin.replace(tzinfo=None) - midnight).total_seconds() / 3600.0
+    return hours + base + shift[hours.astype(int)], midnight.weekday()
+
+
+def real(source, folder):
+    """The open trace of a source as whole local days.
+
+    Raises:
+        UserError: if the folder has no such file.
+    """
+    path = Path(folder) / source.path
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give --data the folder that holds {source.path}")
+    if source.is_rate:
+        return _rates(path)
+    table, report = load_trace(path, source.format, where=source.where)
+    hour, weekday = table.arrival_h, 0
+    if source.clock:
+        hour, weekday = local_hours(hour, report.start_utc, source.clock)
+    came = hour if source.arrivals is None else _column(path, source.arrivals) / 3600.0
+    first = max(source.from_day, int(came.min() // 24))
+    days = int((came.max() + 6.0) // 24) - first  # a last day of which 18 h were seen counts as whole
+    counts = np.histogram(came - 24 * first, np.arange(24 * days + 1))[0].astype(float)
+    hour = hour - 24 * (
+        0 if source.where else first
+    )  # picked jobs count from their own first day, which is `first`
+    inside = hour < 24 * days
+    gang, work_h = table.gang[inside].astype(float), table.work_h[inside]
+    return Sample(counts, (weekday + first) % 7, hour[inside], gang, work_h)
+
+
+def _column(path, name):
+    """The known values of a column of seconds, whatever became of their jobs."""
+    values = numbers(csv_columns(decode(read_bytes(path), path), path), name, path, blank=True)
+    return values[~np.isnan(values)]
+
+
+def _rates(path):
+    """Hourly means; hours without any request are holes of the publisher, filled linearly."""
+    series = read_rates(path)
+    per_hour = round(1.0 / series.step_h)
+    rate = np.where(series.rate > 0.0, series.rate, np.nan)
+    at = np.arange(len(rate))
+    rate = np.interp(at, at[~np.isnan(rate)], rate[~np.isnan(rate)])
+    return Sample(rate.reshape(-1, per_hour).mean(1), 0)
