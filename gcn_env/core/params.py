@@ -160,8 +160,6 @@ class Work(NamedTuple):
     home: Array  # int64 [S, R] jurisdictions (bit mask) where a restricted job of that origin may run
     anywhere: Array  # int64 [S, R] the same for unrestricted jobs
     trust: Array  # int64 [S]
-    priority: Array  # int64 [S] higher goes first in a pool's queue
-    tenant: Array  # int64 [S] whose jobs they are
     movable: Array  # int64 [S] 1: running jobs may be moved and preempted (they save their state first)
     resume_h: (
         Array  # float64 [S] h of a run's time to load its state after a move, preemption or change of size
@@ -177,6 +175,8 @@ class Work(NamedTuple):
     arrival_h: Array  # float64 [N]
     gang: Array  # int32 [N]
     least: Array  # int32 [N] fewest devices it can run on
+    rank: Array  # int8 [N] priority: higher goes first in a pool's queue
+    owner: Array  # int16 [N] tenant whose job it is
     work_h: Array  # float64 [N]
     memory_gib: Array  # float32 [N]
     data_gb: Array  # float32 [N]

@@ -29,6 +29,7 @@ def move_job(b, to, of, jobs, pools):
     jobs.pool[b, to], jobs.legal[b, to] = jobs.pool[b, of], jobs.legal[b, of]
     jobs.trust[b, to], jobs.gang[b, to] = jobs.trust[b, of], jobs.gang[b, of]
     jobs.least[b, to], jobs.priority[b, to] = jobs.least[b, of], jobs.priority[b, of]
+    jobs.tenant[b, to] = jobs.tenant[b, of]
     jobs.state_gb[b, to], jobs.left_gb[b, to] = jobs.state_gb[b, of], jobs.left_gb[b, of]
     jobs.via[b, to], jobs.node[b, to], jobs.bad[b, to] = jobs.via[b, of], jobs.node[b, of], jobs.bad[b, of]
     jobs.held[b, to], jobs.memory[b, to] = jobs.held[b, of], jobs.memory[b, of]

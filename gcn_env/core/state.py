@@ -88,6 +88,7 @@ class Jobs(NamedTuple):
     gang: Array  # int32 [B, J] devices of reference speed asked for
     least: Array  # int32 [B, J] fewest of them it can run on (elastic gangs); its gang for others
     priority: Array  # int8 [B, J] higher goes first in a pool's queue
+    tenant: Array  # int16 [B, J] whose job it is
     held: Array  # int32 [B, J] devices held on the pool
     memory: Array  # float64 [B, J] GiB per device
     work: Array  # float64 [B, J] h left at reference speed
@@ -247,6 +248,7 @@ _TYPES: dict[str, Any] = {
     "stirred": np.int8, "event": np.int32, "queue": np.int32,
     "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32,
     "busy": np.int32, "claimed": np.int32, "month": np.int64, "least": np.int32, "priority": np.int8,
+    "tenant": np.int16,
     "via": np.int16, "node": np.int32, "bad": np.int32, "empty": np.int32, "roomy": np.int32, "degraded": np.int32,
     "draining": np.int32, "repairing": np.int32, "node_pool": np.int16, "node_free": np.int32,
     "node_next": np.int32, "node_last": np.int32,

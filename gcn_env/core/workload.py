@@ -64,7 +64,7 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     jobs.trust[b, j] = work.trust[s]
     jobs.gang[b, j] = gang
     jobs.least[b, j] = min(gang, max(1, work.least[row]))
-    jobs.priority[b, j] = work.priority[s]
+    jobs.priority[b, j], jobs.tenant[b, j] = work.rank[row], work.owner[row]
     jobs.held[b, j] = 0
     jobs.memory[b, j] = min(float(work.memory_gib[row]), work.fit_memory[s, origin, bound])
     jobs.work[b, j] = hours

@@ -25,6 +25,10 @@ class JobTable(NamedTuple):
     checkpoint_h: Array  # float32 [n] h of reference work between checkpoints; inf = none
     comm: Array  # float32 [n] share of its time bound by memory or communication, 0..1
     window_h: float  # h after which a replay starts again; 0 for a synthetic table
+    least: Array  # int32 [n] fewest devices an elastic gang can run on; 0 = not said
+    priority: Array  # int8 [n] 0..9, higher goes first in a pool's queue; -1 = not said
+    tenant: Array  # int16 [n] place in `tenants` of whose job it is; -1 = not said
+    tenants: tuple[str, ...]
 
 
 class RateSeries(NamedTuple):
@@ -47,16 +51,25 @@ def job_table(
     checkpoint_h: Array,
     comm: Array,
     window_h: float,
+    least: Array | None = None,
+    priority: Array | None = None,
+    tenant: Array | None = None,
+    tenants: tuple[str, ...] = (),
 ) -> JobTable:
-    """A `JobTable` of contiguous arrays of the declared types.
+    """A `JobTable` of contiguous arrays of the declared types; the last four may be left out: not said.
 
     Raises:
         ValueError: if the columns differ in length or hold values outside their meaning.
     """
     columns = (arrival_h, gang, work_h, memory_gib, data_gb, checkpoint_h, comm)
     arrays: list[Any] = [np.ascontiguousarray(c, t) for c, t in zip(columns, _TYPES, strict=True)]
-    table = JobTable._make([*arrays, float(window_h)])
-    lengths = {name: len(a) for name, a in zip(JobTable._fields, arrays, strict=False)}
+    n = len(arrays[0])
+    said = [
+        np.full(n, missing, dtype) if column is None else np.ascontiguousarray(column, dtype)
+        for column, missing, dtype in ((least, 0, np.int32), (priority, -1, np.int8), (tenant, -1, np.int16))
+    ]
+    table = JobTable._make([*arrays, float(window_h), *said, tenants])
+    lengths = {name: len(getattr(table, name)) for name in (*JobTable._fields[:7], *JobTable._fields[8:11])}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"job table: columns of different length: {lengths}")
     for name in JobTable._fields[:6]:
@@ -66,6 +79,10 @@ def job_table(
             raise ValueError(f"job table: {name} holds {column.min()!r}; it must be at least {low:g}")
     if len(table.comm) and not (table.comm.min() >= 0.0 and table.comm.max() <= 1.0):
         raise ValueError("job table: comm must lie in 0..1")
+    for name, low, high in (("least", 0, table.gang), ("priority", -1, 9), ("tenant", -1, len(tenants) - 1)):
+        column = getattr(table, name)
+        if ((column < low) | (column > high)).any():
+            raise ValueError(f"job table: {name} lies outside its bounds")
     return table
 
 

@@ -113,7 +113,7 @@ def _tables(name: str, spec: Jobs, folder: Path | None) -> list[JobTable]:
     split_windows(windows, trace_extent_h(path, spec.trace.format))
     bounds |= {"kind": spec.table, "cores_per_device": spec.cores_per_device}
     read = [read_trace(path, spec.trace.format, windows[split], **bounds) for split in SPLITS]
-    return [_capped(t._replace(gang=_scaled(t.gang, spec)), spec) for t in read]
+    return [_capped(_scaled(t, spec), spec) for t in read]
 
 
 def _capped(table: JobTable, spec: Jobs) -> JobTable:
@@ -128,17 +128,31 @@ def _capped(table: JobTable, spec: Jobs) -> JobTable:
     )
 
 
-def _scaled(gang: Array, spec: Jobs) -> Array:
+def _scaled(table: JobTable, spec: Jobs) -> JobTable:
     """Gangs of two or more, times `gang_scale`: fewer and larger jobs for the same load."""
-    scaled = np.where(gang > 1, gang * spec.gang_scale, gang)
-    return np.minimum(scaled, spec.max_gang).astype(np.int32)
+    gang = np.minimum(np.where(table.gang > 1, table.gang * spec.gang_scale, table.gang), spec.max_gang)
+    least = np.ceil(gang * (table.least / table.gang) - 1e-9)
+    return table._replace(gang=gang.astype(np.int32), least=least.astype(np.int32))
 
 
-def _tenants(s: Scenario, fleet: Fleet) -> tuple[list[str], Array]:
+def _tenants(s: Scenario, fleet: Fleet, tables: list[JobTable]) -> tuple[list[str], Array]:
     """Names of the tenants, and the devices that each may hold at a time, int64 [T]."""
-    names = list(dict.fromkeys([*s.tenants, *(j.tenant for j in s.jobs.values())]))
+    of_traces = (name for table in tables for name in table.tenants)
+    names = list(dict.fromkeys([*s.tenants, *(j.tenant for j in s.jobs.values()), *of_traces]))
     shares = [s.tenants[t].quota_share if t in s.tenants else 1.0 for t in names]
     return names, np.maximum(1, np.array(shares) * fleet.devices.sum()).astype(np.int64)
+
+
+def _said(tables: list[JobTable], specs: list[Jobs], names: list[str]) -> dict[str, Array]:
+    """Least gang, priority and tenant of every row: what the table says, else what its source says."""
+    least, rank, owner = [], [], []
+    for table, spec in zip(tables, specs, strict=True):
+        share = np.maximum(1, np.ceil(table.gang * spec.least_share - 1e-9))
+        least.append(np.where(table.least > 0, table.least, share).astype(np.int32))
+        rank.append(np.where(table.priority >= 0, table.priority, spec.priority).astype(np.int8))
+        numbers = np.array([*(names.index(t) for t in table.tenants), names.index(spec.tenant)], np.int16)
+        owner.append(numbers[table.tenant])  # -1, not said, is the last: the source's own
+    return {"least": np.concatenate(least), "rank": np.concatenate(rank), "owner": np.concatenate(owner)}
 
 
 def _process(spec: Jobs) -> tuple[Array, Array, float, float, float, float, int, float]:
@@ -190,18 +204,14 @@ def compile_work(
             "state_share",
         )
     }
-    i = {
-        k: np.zeros(n, np.int64)
-        for k in ("kind", "mode", "batch_max", "local", "trust", "priority", "tenant", "movable")
-    }
+    i = {k: np.zeros(n, np.int64) for k in ("kind", "mode", "batch_max", "local", "trust", "movable")}
     by_split = {k: np.zeros((3, n)) for k in ("window_h", "standing", "longest_h")}
     rows = {k: np.zeros((3, n), np.int64) for k in ("first", "rows", "series_first", "series_rows")}
     hours, days, origin = np.ones((n, 24)), np.ones((n, 7)), np.zeros((n, r))
     home, anywhere = np.zeros((n, r), np.int64), np.zeros((n, r), np.int64)
     fit_gang, fit_memory = np.zeros((n, r, 2), np.int64), np.zeros((n, r, 2))
     tables: list[JobTable] = []
-    least: list[Array] = []
-    tenants, quota = _tenants(s, fleet)
+    specs: list[Jobs] = []
     series: list[Array] = [np.ones(1)]
     at, series_at = 0, 1
     for k, (name, spec) in enumerate(s.jobs.items()):
@@ -245,7 +255,7 @@ def compile_work(
                 by_split["standing"][split, k] = wanted / mean_device_h(table) * hours_each
             at += len(table.gang)
             tables.append(table)
-            least.append(np.maximum(1, np.ceil(table.gang * spec.least_share - 1e-9)).astype(np.int32))
+            specs.append(spec)
         train = parts[0]
         if mode == PROCESS:
             f["rate"][k] = wanted / mean_device_h(train) / batch
@@ -274,14 +284,14 @@ def compile_work(
         )
         f["value"][k], f["restricted"][k] = spec.late_usd_per_device_h, spec.restricted_share
         f["slo_ms"][k] = spec.slo_ms or np.inf
-        i["priority"][k], i["tenant"][k] = spec.priority, tenants.index(spec.tenant)
         i["movable"][k] = kind == TRAINING if spec.movable is None else spec.movable
         f["resume_h"][k], f["state_share"][k] = spec.resume_min / 60.0, STATE_SHARE
     joined = {c: np.concatenate([getattr(t, c) for t in tables]) for c in _COLUMNS}
+    tenants, quota = _tenants(s, fleet, tables)
     work = Work(
         **i, **f, **by_split, **rows, **joined, hours=hours, days=days, origin=origin, home=home, anywhere=anywhere,
-        fit_gang=fit_gang, fit_memory=fit_memory, series=np.concatenate(series), least=np.concatenate(least),
-        quota=quota,
+        fit_gang=fit_gang, fit_memory=fit_memory, series=np.concatenate(series), quota=quota,
+        **_said(tables, specs, tenants),
     )  # fmt: skip
     assert names
     return work, prints

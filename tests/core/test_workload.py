@@ -266,3 +266,23 @@ def test_refused_jobs_are_charged_in_full():
         assert (usd >= dropped * least - 1e-9).all()
     assert (door.s.jobs.n_live == 16).all()
     assert (total > 0).all()
+
+
+def test_least_priority_and_tenant_are_the_rows_own():
+    door = Door(4, 512)
+    rand = np.random.default_rng(3)
+    n = len(door.work.gang)
+    rank, owner = rand.integers(0, 10, n).astype(np.int8), rand.integers(0, 5, n).astype(np.int16)
+    door.work = door.work._replace(rank=rank, owner=owner, least=np.maximum(1, door.work.gang // 2))
+    rows = {
+        (float(h), int(g)): k for k, (h, g) in enumerate(zip(door.work.work_h, door.work.gang, strict=True))
+    }
+    for _ in range(24):
+        door.step(1.0)
+    seen = list(zip(*door.arrived("work", "gang", "least", "priority", "tenant"), strict=True))
+    assert len(seen) > 20
+    for work, gang, least, priority, tenant in seen:
+        row = rows.get((work, gang))
+        if row is not None:  # else its gang was cut to what a legal pool holds
+            assert (least, priority, tenant) == (max(1, gang // 2), rank[row], owner[row])
+    assert len({p for *_, p, _ in seen}) > 3
