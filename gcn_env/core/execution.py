@@ -81,26 +81,32 @@ def start(b, j, now, jobs, pools, fleet):
 
 @inlined()
 def reservation(b, p, need, free, jobs):
-    """(shadow time, spare devices) at which `need` devices will be free: EASY's reservation for the queue's head."""
+    """(shadow time, spare devices) when `need` devices will be free: EASY's reservation for the queue's head.
+
+    Spare is what all jobs leave that end by the shadow time, those that end in the same moment included: jobs have no
+    order among equals that anybody chose.
+    """
     status, pool, finish, held, found = jobs.status, jobs.pool, jobs.finish, jobs.held, jobs.queue
     n = 0
     for j in range(jobs.n_live[b]):
         if status[b, j] == RUNNING and pool[b, j] == p:
             found[b, n] = j
             n += 1
+    shadow = NEVER
     while n > 0:
         k = 0
         for i in range(1, n):
-            f, g = finish[b, found[b, i]], finish[b, found[b, k]]
-            if f < g or (f == g and found[b, i] < found[b, k]):
+            if finish[b, found[b, i]] < finish[b, found[b, k]]:
                 k = i
         pick = found[b, k]
+        if finish[b, pick] > shadow:
+            break
         n -= 1
         found[b, k] = found[b, n]
         free += held[b, pick]
         if free >= need:
-            return finish[b, pick], free - need
-    return NEVER, 0
+            shadow = finish[b, pick]
+    return shadow, max(0, free - need)
 
 
 @inlined()
