@@ -1,11 +1,8 @@
 """The local scheduler: queues, gangs, backfill, kills and waits, against references and known formulas."""
 
-import math
-
 import numpy as np
 import pytest
 
-from gcn_env.core import rng
 from gcn_env.core.execution import kill
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import BATCH, INFERENCE
@@ -21,27 +18,6 @@ C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
 @kernel()
 def _kill(b, j, jobs, pools, fleet, ledger):
     kill(b, j, jobs, pools, fleet, ledger)
-
-
-COMPILED = [pytest.param(seed, marks=pytest.mark.compiled) for seed in range(3, 40)]
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2, *COMPILED])
-def test_easy_backfill_equals_the_reference(seed):
-    """Random queues in sixty-fourths of an hour: ties happen, sums are exact, no start is missed."""
-    rand = np.random.default_rng(seed)
-    n, devices = 40, int(rand.choice([1, 4, 8, 13]))
-    ready = np.sort(rand.integers(1, 64 * 6, n)) / 64
-    work = rand.integers(1, 64 * 2, n) / 64
-    held = rand.integers(1, devices + 1, n)
-    first = rand.random(n) < 0.2
-    yard = Yard(devices, n)
-    yard.send(ready, work, held, np.where(first, INFERENCE, BATCH))
-    yard.s.sources.leased[:] = 10_000
-    wanted = easy(ready, work, held, first, devices)
-    start, gone = run_through(yard, n, 1 / 64, round((wanted + work).max() * 64) + 1)
-    np.testing.assert_array_equal(start, wanted)
-    np.testing.assert_array_equal(gone, wanted + work)
 
 
 @pytest.mark.parametrize("dt", [0.25, 1.0, 50.0])
@@ -147,7 +123,7 @@ def test_killing_a_waiting_job_leaves_the_queue_whole():
         assert s.ledger.counts[0, C.killed] == 0, "only runs are killed"
         others = [j for j in (1, 2, 3) if j != victim]
         start, _ = run_through(yard, 4, 0.25, 10)
-        assert [start[j] for j in others] == pytest.approx([1.0, 2.0])
+        assert [start[0, j] for j in others] == pytest.approx([1.0, 2.0])
 
 
 def test_a_killed_transfer_is_pending_again():
@@ -161,47 +137,6 @@ def test_a_killed_transfer_is_pending_again():
     assert (s.jobs.pool[0, 0], s.jobs.held[0, 0]) == (-1, 0)
     assert s.ledger.counts[0, C.killed] == 0
     assert (s.pools.busy == 0).all()
-
-
-@kernel()
-def _poisson_process(b, rate, ready, work, state):
-    t = 0.0
-    for i in range(ready.shape[1]):
-        t += -math.log(1.0 - rng.uniform(state, b, 0)) / rate
-        ready[b, i] = t
-        work[b, i] = -math.log(1.0 - rng.uniform(state, b, 0))
-
-
-def erlang_c_queue(servers, offered):
-    """Mean number waiting in M/M/c."""
-    tail = offered**servers / math.factorial(servers) * servers / (servers - offered)
-    waits = tail / (sum(offered**k / math.factorial(k) for k in range(servers)) + tail)
-    return waits * offered / (servers - offered)
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (1, 0.7), (4, 0.8)])
-def test_waits_of_markov_queues(servers, load):
-    """M/M/1 and M/M/c: job-hours of waiting an hour are Erlang's mean queue."""
-    n_envs, n = 160, 1500
-    yard = Yard(servers, n, n_envs)
-    ready, work = np.zeros((n_envs, n)), np.zeros((n_envs, n))
-    state = np.zeros((n_envs, rng.N_STREAMS), np.uint64)
-    state[:, 0] = np.random.default_rng(servers).integers(0, 2**63, n_envs)
-    for b in range(n_envs):
-        _poisson_process(b, servers * load, ready, work, state)
-    yard.send(ready, work, 1)
-    yard.s.jobs.n_live[:] = n
-    yard.s.jobs.order[:] = np.arange(n)
-    end = ready[:, -1].min() * 0.98
-    warm = end * 0.2
-    yard.run(warm)
-    ledger = yard.run(end - warm)
-    # mean number present = mean waiting + mean in service
-    assert ledger.counts[:, C.wait].mean() / (end - warm) == pytest.approx(
-        erlang_c_queue(servers, servers * load), rel=0.04
-    )
-    assert ledger.flows[:, 0, F.busy].mean() / (end - warm) == pytest.approx(servers * load, rel=0.02)
 
 
 @pytest.mark.parametrize(

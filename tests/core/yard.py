@@ -27,11 +27,18 @@ class Yard:
         s.jobs.pool[:] = -1
         s.jobs.slo[:] = math.inf
 
-    def send(self, ready, work, held, kind=BATCH, b=slice(None), checkpoint=0.0):
+    def send(self, ready, work, held, kind=BATCH, b=slice(None), checkpoint=0.0, pool=0):
         """Jobs on their way, one a place, in the order given."""
         jobs, n = self.s.jobs, len(np.atleast_1d(np.asarray(ready).T))
         jobs.n_live[b] = n
-        values = {"status": TRANSIT, "pool": 0, "ready": ready, "arrival": ready, "work": work, "held": held}
+        values = {
+            "status": TRANSIT,
+            "pool": pool,
+            "ready": ready,
+            "arrival": ready,
+            "work": work,
+            "held": held,
+        }
         values |= {"gang": held, "kind": kind, "speed": 1.0, "order": np.arange(n)}
         values |= {"deadline": 1e6, "value": 1.0, "checkpoint": checkpoint}
         for name, value in values.items():
@@ -47,26 +54,31 @@ class Yard:
         return s.ledger
 
 
-def run_through(yard, n, dt, steps):
-    """Start of each job of environment 0 (NaN: not seen to run), and the step's end at which it was gone."""
-    start, gone = np.full(n, np.nan), np.full(n, np.nan)
-    jobs = yard.s.jobs
-    for _ in range(steps):
+def run_through(yard, n, dt, steps=10**6):
+    """Start of each of `n` jobs [B, n] (NaN: not seen to run), and the step's end at which it was gone.
+
+    `steps` control steps, or as many as there are jobs for.
+    """
+    jobs, now = yard.s.jobs, yard.s.clock.now_h
+    start, gone = np.full((2, len(now), n), np.nan)
+    while steps > 0 and jobs.n_live.any():
         yard.run(dt)
-        here = slice(0, jobs.n_live[0])
-        order, ran = jobs.order[0, here], jobs.status[0, here] == RUNNING
-        start[order[ran]] = jobs.ready[0, here][ran]
-        missing = np.setdiff1d(np.arange(n), order)
-        gone[missing] = np.fmin(gone[missing], yard.s.clock.now_h[0])
+        steps -= 1
+        b, j = np.nonzero(np.arange(jobs.status.shape[1]) < jobs.n_live[:, None])
+        order, ran = jobs.order[b, j], jobs.status[b, j] == RUNNING
+        start[b[ran], order[ran]] = jobs.ready[b[ran], j[ran]]
+        left = np.isnan(gone)
+        left[b, order] = False
+        gone[left] = np.broadcast_to(now[:, None], gone.shape)[left]
     return start, gone
 
 
 def reserved(need, room, running, held):
     """(when `need` devices will be free, how many are spare then)."""
-    for i in sorted(running, key=lambda i: (running[i], i)):
-        room += held[i]
+    for end in sorted(set(running.values())):
+        room += sum(held[i] for i in running if running[i] == end)
         if room >= need:
-            return running[i], room - need
+            return end, room - need
     return math.inf, 0
 
 
