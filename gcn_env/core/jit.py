@@ -52,13 +52,34 @@ def kernel() -> Callable[[F], F]:
     return _jitted()
 
 
+class _Inner:
+    """A compiled function as other kernels see it; called from Python, it runs as plain Python.
+
+    Without the wrapper that unboxes hundreds of arrays for Python's sake, a step compiles in about half the time; but
+    then a call from Python would be a segmentation fault.
+    """
+
+    def __init__(self, jitted: Any) -> None:
+        self._jitted, self._numba_type_ = jitted, jitted._numba_type_
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._jitted.py_func(*arguments)
+
+
 def inlined() -> Callable[[F], F]:
     """As `kernel`, for functions called from inner loops: LLVM inlines them.
 
     Handing a group of thirty arrays to a function that is not inlined copies and reference-counts each of them, some
     100 ns a call.
     """
-    return _jitted(forceinline=True)
+    if config.DISABLE_JIT:
+        return lambda func: func
+    compiled = _jitted(forceinline=True, no_cpython_wrapper=True)
+
+    def wrap(func: Any) -> Any:
+        return _Inner(compiled(func))
+
+    return wrap
 
 
 def _jitted(**options: bool) -> Callable[[F], F]:
@@ -66,7 +87,9 @@ def _jitted(**options: bool) -> Callable[[F], F]:
         before = config.CACHE_DIR
         config.CACHE_DIR = CACHE_DIR
         try:
-            jitted: F = numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=False, **options)(func)
+            jitted: F = numba.njit(
+                cache=True, error_model="numpy", nogil=True, _nrt=False, no_cfunc_wrapper=True, **options
+            )(func)
         finally:
             config.CACHE_DIR = before
         return jitted
