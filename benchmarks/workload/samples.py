@@ -11,7 +11,8 @@ import numpy as np
 
 from gcn_env.errors import UserError
 from gcn_env.jobs.parse import csv_columns, decode, numbers, read_bytes
-from gcn_env.jobs.traces import load_trace, read_rates
+from gcn_env.jobs.rates import read_rates
+from gcn_env.jobs.traces import load_trace
 
 NO_JOBS = np.zeros(0)
 
@@ -118,10 +119,8 @@ def real(source, folder):
     first = max(source.from_day, int(came.min() // 24))
     days = int((came.max() + 6.0) // 24) - first  # a last day of which 18 h were seen counts as whole
     counts = np.histogram(came - 24 * first, np.arange(24 * days + 1))[0].astype(float)
-    hour = hour - 24 * (
-        0 if source.where else first
-    )  # picked jobs count from their own first day, which is `first`
-    inside = hour < 24 * days
+    hour = hour - 24 * first
+    inside = (hour >= 0.0) & (hour < 24 * days)
     gang, work_h = table.gang[inside].astype(float), table.work_h[inside]
     return Sample(counts, (weekday + first) % 7, hour[inside], gang, work_h)
 

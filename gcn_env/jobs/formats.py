@@ -1,17 +1,8 @@
 """The trace formats: from a file's columns to arrivals, durations and devices.
 
 A reader drops what never ran and counts why; it never repairs a number. Durations are taken as work on
-devices of reference speed: the devices of the trace are the reference.
-
-Anybody's own trace is `csv` (or `parquet` with the same columns), one job a row, in any order:
-
-    arrival_h     h from any start; hour 0 becomes the midnight (multiple of 24) before the first job
-    duration_h    h on devices of reference speed
-    gang          devices, all of them needed to start
-    memory_gib    GiB per device (this and the following may be missing or empty: engineering figures)
-    data_gb       GB of input and checkpoint to move before it can start elsewhere
-    checkpoint_h  h of work between checkpoints
-    comm          share of its time bound by memory or communication, 0..1
+devices of reference speed: the devices of the trace are the reference. Anybody's own trace is `csv` (or `parquet`
+with the same columns): see `gcn_env.jobs.generic`.
 """
 
 from __future__ import annotations
@@ -23,14 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gcn_env.errors import nearest
+from gcn_env.jobs.generic import read_generic
 from gcn_env.jobs.parse import Columns, need_columns, numbers, stamps, swf_table
+from gcn_env.jobs.raw import Raw, keep, not_negative
 from gcn_env.signals.errors import DataError
 
 Array = npt.NDArray[Any]
 
-HOUR_S = 3600.0
 KIB_PER_GIB = 1024.0**2
+CSV, SWF, PARQUET = "csv", "swf", "parquet"
 
 # Seconds per token of Llama2-70B on 8 H100 without batching [E], after the paper that published the Azure
 # trace (Patel et al., "Splitwise", ISCA 2024): median time to first token 95 ms at the coding service's
@@ -39,21 +31,6 @@ KIB_PER_GIB = 1024.0**2
 AZURE_PROMPT_S = 0.095 / 1500.0
 AZURE_TOKEN_S = 0.031
 AZURE_GANG = 8
-
-
-class Raw(NamedTuple):
-    """Jobs of a file, before window and bounds."""
-
-    arrival_s: Array  # float64 [n] s since 1970 (`utc`) or from the trace's own zero
-    duration_s: Array  # float64 [n] s
-    units: Array  # float64 [n] devices, cores or processors
-    dropped: dict[str, int]  # rows left out, by reason
-    censored: int  # rows whose end was not seen: their duration is a lower bound
-    utc: bool  # arrival_s is a real time
-    memory_total_gib: Array | None = None  # float64 [n] of the job; NaN = unknown
-    data_gb: Array | None = None  # float64 [n]; NaN = unknown
-    checkpoint_h: Array | None = None  # float64 [n]; NaN = unknown
-    comm: Array | None = None  # float64 [n]; NaN = unknown
 
 
 class Format(NamedTuple):
@@ -65,33 +42,10 @@ class Format(NamedTuple):
     doc: str
 
 
-def _keep(drops: dict[str, Array], n: int) -> tuple[Array, dict[str, int]]:
-    """Mask of the rows that no reason drops, and how many each reason drops (a row counts once)."""
-    kept = np.ones(n, bool)
-    counted: dict[str, int] = {}
-    for reason, wrong in drops.items():
-        counted[reason] = int((kept & wrong).sum())
-        kept &= ~wrong
-    return kept, {reason: c for reason, c in counted.items() if c}
-
-
-def not_negative(values: Array, name: str, path: Path) -> Array:
-    """`values`, all of them at least 0 or NaN.
-
-    Raises:
-        DataError: naming row and value of the first negative one.
-    """
-    wrong = values < 0.0
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise DataError(f"{path}: row {at + 1}, {name} is {values[at]:g}; it must not be negative")
-    return values
-
-
 def _philly(c: Columns, path: Path) -> Raw:
     duration = not_negative(numbers(c, "duration_s", path), "duration_s", path)
     gpus = numbers(c, "n_gpu", path)
-    kept, dropped = _keep({"no device": gpus <= 0}, len(gpus))
+    kept, dropped = keep({"no device": gpus <= 0}, len(gpus))
     return Raw(stamps(c, "arrival_utc", path)[kept], duration[kept], gpus[kept], dropped, 0, True)
 
 
@@ -99,7 +53,7 @@ def _cerit(c: Columns, path: Path) -> Raw:
     # -1 = unknown; one job of the published log has a start in 1970 and so a duration of -43 years
     duration, cores = numbers(c, "duration_s", path), numbers(c, "cpu_cores", path)
     memory = numbers(c, "mem_gib", path, blank=True)
-    kept, dropped = _keep({"unknown duration": duration < 0.0, "no device": cores <= 0}, len(duration))
+    kept, dropped = keep({"unknown duration": duration < 0.0, "no device": cores <= 0}, len(duration))
     memory = np.where(memory > 0.0, memory, np.nan)[kept]
     arrival = stamps(c, "arrival_utc", path)[kept]
     return Raw(arrival, duration[kept], cores[kept], dropped, 0, True, memory)
@@ -118,7 +72,7 @@ def _alibaba_pods(c: Columns, path: Path) -> Raw:
     start, end = numbers(c, "scheduled_s", path, blank=True), numbers(c, "end_s", path, blank=True)
     gpus = numbers(c, "n_gpu", path)
     duration = np.where(np.isnan(end), _last_seen(arrival, start, end), end) - start
-    kept, dropped = _keep({"never scheduled": np.isnan(start), "no device": gpus <= 0}, len(gpus))
+    kept, dropped = keep({"never scheduled": np.isnan(start), "no device": gpus <= 0}, len(gpus))
     not_negative(np.where(kept, duration, 0.0), "end_s - scheduled_s", path)
     alive = np.array([s == "Running" for s in c["status"]], bool)
     return Raw(arrival[kept], duration[kept], gpus[kept], dropped, int((kept & alive).sum()), False)
@@ -136,7 +90,7 @@ def _alibaba_serving(c: Columns, path: Path) -> Raw:
         "never scheduled": np.isnan(start),
         "no device": gpus <= 0,
     }
-    kept, dropped = _keep(drops, len(gpus))
+    kept, dropped = keep(drops, len(gpus))
     not_negative(np.where(kept, duration, 0.0), "end_s - scheduled_s", path)
     return Raw(arrival[kept], duration[kept], gpus[kept], dropped, int((kept & alive).sum()), False)
 
@@ -147,7 +101,7 @@ def _genai(c: Columns, path: Path) -> Raw:
     duration = not_negative(numbers(c, "exec_s", path, blank=True), "exec_s", path)
     images = numbers(c, "images", path, blank=True)
     pending = np.array([s == "PENDING" for s in c["status"]], bool)
-    kept, dropped = _keep({"never scheduled": pending, "unknown duration": np.isnan(duration)}, len(arrival))
+    kept, dropped = keep({"never scheduled": pending, "unknown duration": np.isnan(duration)}, len(arrival))
     n = int(kept.sum())
     data = np.maximum(np.nan_to_num(images[kept], nan=1.0), 1.0) * 0.002
     return _requests(arrival[kept], duration[kept], np.ones(n), dropped, (14.0, data, 0.3))
@@ -173,40 +127,6 @@ def _requests(
     return Raw(arrival, duration, gang, dropped, 0, False, memory * gang, data, none, share)
 
 
-GENERIC_NEEDS = ("arrival_h", "duration_h", "gang")
-GENERIC_MAY = ("memory_gib", "data_gb", "checkpoint_h", "comm")
-
-
-def _generic(c: Columns, path: Path) -> Raw:
-    for name in c:
-        if name not in GENERIC_NEEDS + GENERIC_MAY:
-            allowed = GENERIC_NEEDS + GENERIC_MAY
-            raise DataError(f"{path}: unknown column {name!r}{nearest(name, allowed)} ({', '.join(allowed)})")
-    arrival = not_negative(numbers(c, "arrival_h", path), "arrival_h", path)
-    duration = not_negative(numbers(c, "duration_h", path), "duration_h", path)
-    gang = numbers(c, "gang", path)
-    if not (gang >= 1.0).all():
-        at = int(np.argmax(gang < 1.0))
-        raise DataError(f"{path}: row {at + 1}, gang is {gang[at]:g}; a job needs at least one device")
-    extra = {n: not_negative(numbers(c, n, path, blank=True), n, path) for n in GENERIC_MAY if n in c}
-    memory, comm = extra.get("memory_gib"), extra.get("comm")
-    if comm is not None and (comm > 1.0).any():
-        at = int(np.argmax(comm > 1.0))
-        raise DataError(f"{path}: row {at + 1}, comm is {comm[at]:g}; a share lies in 0..1")
-    return Raw(
-        arrival * HOUR_S,
-        duration * HOUR_S,
-        gang,
-        {},
-        0,
-        False,
-        None if memory is None else memory * gang,
-        extra.get("data_gb"),
-        extra.get("checkpoint_h"),
-        comm,
-    )
-
-
 def read_swf(text: str, path: Path) -> Raw:
     """Jobs of a Standard Workload Format log.
 
@@ -224,7 +144,7 @@ def read_swf(text: str, path: Path) -> Raw:
         raise DataError(
             f"{path}: job line {at + 1}, run time is {run[at]:g}; only -1 (unknown) may be negative"
         )
-    kept, dropped = _keep({"unknown duration": run < 0.0, "no device": procs <= 0}, len(run))
+    kept, dropped = keep({"unknown duration": run < 0.0, "no device": procs <= 0}, len(run))
     memory = np.where(kib > 0.0, kib * procs / KIB_PER_GIB, np.nan)[kept]
     try:
         zero = float(header.get("UnixStartTime", "0").split()[0])
@@ -234,8 +154,8 @@ def read_swf(text: str, path: Path) -> Raw:
 
 
 FORMATS: dict[str, Format] = {
-    "csv": Format(
-        _generic, GENERIC_NEEDS, "batch", "arrival_h,duration_h,gang and any of " + ",".join(GENERIC_MAY)
+    CSV: Format(
+        read_generic, ("arrival_h", "duration_h", "gang"), "batch", "one's own: see gcn_env/jobs/README.md"
     ),
     "philly": Format(
         _philly, ("arrival_utc", "duration_s", "n_gpu"), "training", "Microsoft Philly 2017, GPU training"
@@ -268,7 +188,6 @@ FORMATS: dict[str, Format] = {
         "Azure LLM inference 2023, requests by tokens",
     ),
 }
-SWF, PARQUET = "swf", "parquet"
 TRACE_FORMATS = (*FORMATS, SWF, PARQUET)
 
 
@@ -277,5 +196,6 @@ def read_columns(name: str, columns: Columns, path: Path) -> Raw:
     form = FORMATS[name]
     fits = [n for n, f in FORMATS.items() if set(f.needs) <= set(columns)]
     hint = f"; it looks like format {fits[0]!r}" if fits else f"; {name} needs {', '.join(form.needs)}"
-    need_columns(columns, form.needs, path, hint)
+    # the reader of csv checks its other columns, which have alternatives
+    need_columns(columns, ("gang",) if name == CSV else form.needs, path, hint)
     return form.read(columns, path)

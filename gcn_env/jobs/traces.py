@@ -10,26 +10,16 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gcn_env.errors import nearest
 from gcn_env.jobs.arrivals import check_kind
 from gcn_env.jobs.engineering import attributes
-from gcn_env.jobs.formats import (
-    FORMATS,
-    PARQUET,
-    SWF,
-    TRACE_FORMATS,
-    Raw,
-    not_negative,
-    read_columns,
-    read_swf,
-)
+from gcn_env.jobs.formats import CSV, FORMATS, PARQUET, SWF, TRACE_FORMATS, read_columns, read_swf
+from gcn_env.jobs.generic import renamed
 from gcn_env.jobs.parse import (
     Columns,
     csv_columns,
@@ -37,26 +27,21 @@ from gcn_env.jobs.parse import (
     digest,
     fingerprint,
     need_columns,
-    numbers,
     parquet_columns,
     read_bytes,
 )
-from gcn_env.jobs.rows import JobTable, RateSeries, job_table
+from gcn_env.jobs.raw import HOUR_S, Raw
+from gcn_env.jobs.rows import JobTable, job_table
+from gcn_env.jobs.windows import checked_window, unknown
 from gcn_env.signals.errors import DataError
 
-__all__ = [
-    "RATE_FORMATS", "TRACE_FORMATS", "TraceReport", "fingerprint", "load_trace", "read_rates", "read_trace",
-    "split_windows", "trace_extent_h",
-]  # fmt: skip
+__all__ = ["TRACE_FORMATS", "TraceReport", "fingerprint", "load_trace", "read_trace", "trace_extent_h"]
 
 Array = npt.NDArray[Any]
 
-HOUR_S = 3600.0
 DAY_S = 86400.0
 MIN_H = 1e-5  # 36 ms: work must be positive, and the shortest requests take a tenth of a second
 GANG_LIMIT = 1_000_000  # devices: above it a gang is a slip, and int32 not far
-SPLITS = ("train", "validation", "test")
-RATE_FORMATS = ("servegen", "csv")
 _FILL_SEED = 20171112  # what a trace lacks is drawn by row: a row has the same figures in any window
 
 
@@ -108,6 +93,7 @@ def read_trace(
     kind: str | None = None,
     cores_per_device: int = 1,
     where: Mapping[str, str | Collection[str]] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> JobTable:
     """Jobs of a trace as a table.
 
@@ -121,14 +107,16 @@ def read_trace(
         min_h: shorter jobs are clipped to this many hours, at least `MIN_H` (work must be positive).
         kind: job class whose engineering figures fill what the trace lacks; None = the format's own.
         cores_per_device: cores or processors of the trace that make one device; gangs are rounded up.
-        where: keep the rows whose column has the value, or one of the values; not for `swf`.
+        where: keep the rows whose column in the file has the value, or one of the values; not for `swf`.
+        columns: name in the generic schema -> name in the file, for `csv` and `parquet`; the file's other columns
+            are left out.
 
     Raises:
         DataError: for a file, format, window or bound that cannot be used.
     """
     return load_trace(
         path, format, window_h, max_gang=max_gang, max_h=max_h, min_h=min_h, kind=kind,
-        cores_per_device=cores_per_device, where=where,
+        cores_per_device=cores_per_device, where=where, columns=columns,
     )[0]  # fmt: skip
 
 
@@ -143,18 +131,19 @@ def load_trace(
     kind: str | None = None,
     cores_per_device: int = 1,
     where: Mapping[str, str | Collection[str]] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[JobTable, TraceReport]:
     """As `read_trace`, with the report of what was dropped, clipped and filled in."""
     _check_bounds(max_gang, max_h, min_h, cores_per_device)
     min_h = max(min_h, MIN_H)
-    file = _open(path, format, where)
+    file = _open(path, format, where, columns)
     raw = file.raw
     name = check_kind(kind if kind is not None else _kind_of(format))
     gang = np.ceil(raw.units / cores_per_device)
     work_h = raw.duration_s / HOUR_S
-    columns, filled = _filled(raw, gang, work_h, name, cores_per_device)
+    columns_of, filled = _filled(raw, gang, work_h, name, cores_per_device)
     hour = (raw.arrival_s - file.origin_s) / HOUR_S
-    first, last = _window(window_h, file.extent_h, path)
+    first, last = checked_window(window_h, file.extent_h, path)
     pick = file.order[(hour[file.order] >= first) & (hour[file.order] < last)]
     if not len(pick):
         raise DataError(f"{path}: no job arrives in {first:g}-{last:g} h (trace: 0-{file.extent_h:g} h)")
@@ -170,8 +159,9 @@ def load_trace(
     gang, work_h = np.minimum(gang, most_gang), np.clip(work_h, min_h, most_h)
     if gang.max() > GANG_LIMIT:
         raise DataError(f"{path}: a job asks for {gang.max():g} devices; set max_gang to what a site holds")
-    memory, data, every, comm = (c[pick] for c in columns)
-    table = job_table(hour, gang, work_h, memory, data, every, comm, last - first)
+    memory, data, every, comm = (c[pick] for c in columns_of)
+    said = _said(raw, pick, gang, cores_per_device)
+    table = job_table(hour, gang, work_h, memory, data, every, comm, last - first, *said)
     dropped = dict(raw.dropped)
     if len(raw.units) > len(pick):
         dropped["outside the window"] = len(raw.units) - len(pick)
@@ -193,115 +183,56 @@ def load_trace(
     return table, report
 
 
-def trace_extent_h(path: str | Path, format: str) -> float:
+def trace_extent_h(path: str | Path, format: str, columns: Mapping[str, str] | None = None) -> float:
     """Hours of a trace: the whole days that hold every arrival. Windows lie in `0..trace_extent_h`."""
-    return _open(path, format, None).extent_h
+    return _open(path, format, None, columns).extent_h
 
 
-def read_rates(
-    path: str | Path, window_h: tuple[float, float] | None = None, *, format: str = "servegen"
-) -> RateSeries:
-    """A request-rate series.
-
-    Args:
-        path: plain or gzip-compressed CSV.
-        window_h: hours from midnight before the first step; None = all.
-        format: `servegen` (window_start_s, request_rate_per_s) or `csv` (start_h, rate_per_s).
-
-    Raises:
-        DataError: for a file or window that cannot be used, or steps of unequal length.
-    """
-    if format not in RATE_FORMATS:
-        raise DataError(_unknown("rate format", format, RATE_FORMATS))
-    file = Path(path)
-    columns = csv_columns(decode(read_bytes(file), file), file)
-    start_name, rate_name = (
-        ("window_start_s", "request_rate_per_s") if format == "servegen" else ("start_h", "rate_per_s")
-    )
-    need_columns(columns, (start_name, rate_name), file, f"; {format} needs {start_name}, {rate_name}")
-    start_h = numbers(columns, start_name, file) / (HOUR_S if format == "servegen" else 1.0)
-    rate = not_negative(numbers(columns, rate_name, file), rate_name, file)
-    if len(start_h) < 2:
-        raise DataError(f"{file}: one step only; at least two are needed to know their length")
-    steps = np.diff(start_h)
-    step_h = float(steps[0])
-    wrong = np.abs(steps - step_h) > 1e-6 * max(1.0, abs(step_h))
-    if step_h <= 0.0 or wrong.any():
-        at = int(np.argmax(wrong)) + 2 if step_h > 0.0 else 2
-        raise DataError(
-            f"{file}: row {at}: steps must be equal and rise ({step_h:g} h before); fill the gaps first"
-        )
-    start_h = start_h - math.floor(start_h[0] / 24.0) * 24.0
-    first, last = _window(window_h, float(start_h[-1] + step_h), path, low=float(start_h[0]))
-    pick = (start_h >= first - 1e-9) & (start_h < last - 1e-9)
-    if not pick.any():
-        raise DataError(f"{file}: no step begins in {first:g}-{last:g} h")
-    return RateSeries(float(start_h[pick][0]), step_h, np.ascontiguousarray(rate[pick]))
+Pairs = tuple[tuple[str, Any], ...]
 
 
-def split_windows(
-    windows: Mapping[str, tuple[float, float]], extent_h: float
-) -> dict[str, tuple[float, float]]:
-    """The windows of a trace by split, checked: ordered, inside the trace, disjoint.
-
-    Args:
-        windows: hours `(from, to)` for any of `train`, `validation`, `test`.
-        extent_h: length of the trace (`trace_extent_h`).
-
-    Raises:
-        DataError: naming the windows at fault.
-    """
-    checked: dict[str, tuple[float, float]] = {}
-    for name, window in windows.items():
-        if name not in SPLITS:
-            raise DataError(_unknown("split", name, SPLITS))
-        checked[name] = _window(window, extent_h, f"{name} window")
-    ordered = sorted(checked.items(), key=lambda item: item[1])
-    for (left, a), (right, b) in pairwise(ordered):
-        if b[0] < a[1]:
-            raise DataError(
-                f"{left} window {a[0]:g}-{a[1]:g} h overlaps {right} window {b[0]:g}-{b[1]:g} h; "
-                "training and evaluation must not share jobs"
-            )
-    return checked
-
-
-def _unknown(what: str, name: str, allowed: tuple[str, ...]) -> str:
-    return f"unknown {what} {name!r}{nearest(name, allowed)} (allowed: {', '.join(allowed)})"
-
-
-def _open(path: str | Path, format: str, where: Mapping[str, str | Collection[str]] | None) -> _File:
+def _open(
+    path: str | Path,
+    format: str,
+    where: Mapping[str, str | Collection[str]] | None,
+    columns: Mapping[str, str] | None,
+) -> _File:
     if format not in TRACE_FORMATS:
-        raise DataError(_unknown("trace format", format, TRACE_FORMATS))
+        raise DataError(unknown("trace format", format, TRACE_FORMATS))
     wanted = tuple(
         (name, (values,) if isinstance(values, str) else tuple(sorted(values)))
         for name, values in sorted((where or {}).items())
     )
     if wanted and format == SWF:
         raise DataError(f"where={dict(wanted)}: an SWF log has no named columns; leave it out")
+    mapping = tuple(sorted((columns or {}).items()))
+    if mapping and format not in (CSV, PARQUET):
+        raise DataError(f"columns={dict(mapping)}: format {format!r} names its own; use {CSV} or {PARQUET}")
     file = Path(path)
     stat = file.stat() if file.is_file() else None
-    return _parsed(file, format, wanted, (stat.st_mtime_ns, stat.st_size) if stat else None)
+    return _parsed(file, format, wanted, mapping, (stat.st_mtime_ns, stat.st_size) if stat else None)
 
 
 @lru_cache(maxsize=4)  # the three windows of a split read one file: parse it once
-def _parsed(
-    file: Path, format: str, wanted: tuple[tuple[str, tuple[str, ...]], ...], version: tuple[int, int] | None
-) -> _File:
+def _parsed(file: Path, format: str, wanted: Pairs, mapping: Pairs, version: tuple[int, int] | None) -> _File:
     data = read_bytes(file)
     if format == SWF:
         raw = read_swf(decode(data, file), file)
     else:
         columns = parquet_columns(file) if format == PARQUET else csv_columns(decode(data, file), file)
         columns, left = _where(columns, wanted, file)
-        raw = read_columns("csv" if format == PARQUET else format, columns, file)
+        raw = read_columns(CSV if format == PARQUET else format, renamed(columns, dict(mapping), file), file)
         raw.dropped.update({"not picked": left} if left else {})
     rows = len(raw.units) + sum(raw.dropped.values())
     if not len(raw.units):
         why = ", ".join(f"{n} {reason}" for reason, n in raw.dropped.items())
         raise DataError(f"{file}: empty trace: of {rows} jobs none can run ({why})")
-    origin_s = math.floor(float(raw.arrival_s.min()) / DAY_S) * DAY_S
-    extent_h = (math.floor((float(raw.arrival_s.max()) - origin_s) / DAY_S) + 1) * 24.0
+    if wanted:  # hours count from the first job of the file, whichever are picked
+        whole = _parsed(file, format, (), mapping, version)
+        origin_s, extent_h = whole.origin_s, whole.extent_h
+    else:
+        origin_s = math.floor(float(raw.arrival_s.min()) / DAY_S) * DAY_S
+        extent_h = (math.floor((float(raw.arrival_s.max()) - origin_s) / DAY_S) + 1) * 24.0
     order = np.argsort(raw.arrival_s, kind="stable")
     for array in raw:  # shared by every later call
         if isinstance(array, np.ndarray):
@@ -309,9 +240,7 @@ def _parsed(
     return _File(raw, order, origin_s, extent_h, rows, digest(data))
 
 
-def _where(
-    columns: Columns, wanted: tuple[tuple[str, tuple[str, ...]], ...], file: Path
-) -> tuple[Columns, int]:
+def _where(columns: Columns, wanted: Pairs, file: Path) -> tuple[Columns, int]:
     if not wanted:
         return columns, 0
     need_columns(columns, (name for name, _ in wanted), file)
@@ -325,7 +254,7 @@ def _where(
 def _kind_of(format: str) -> str:
     if format == SWF:
         return "hpc"
-    return FORMATS["csv" if format == PARQUET else format].kind
+    return FORMATS[CSV if format == PARQUET else format].kind
 
 
 def _filled(
@@ -349,17 +278,21 @@ def _filled(
     return columns, tuple(filled)
 
 
-def _window(
-    window_h: tuple[float, float] | None, extent_h: float, what: object, low: float = 0.0
-) -> tuple[float, float]:
-    if window_h is None:
-        return low, extent_h
-    first, last = float(window_h[0]), float(window_h[1])
-    if not (0.0 <= first < last <= extent_h):  # also false for NaN
-        raise DataError(
-            f"{what}: window {first:g}-{last:g} h; need 0 <= from < to <= {extent_h:g} h, the trace's length"
-        )
-    return first, last
+def _said(
+    raw: Raw, pick: Array, gang: Array, cores_per_device: int
+) -> tuple[Array | None, Array | None, Array | None, tuple[str, ...]]:
+    """Least devices, priority, tenant of the picked jobs and the tenants' names, where the trace says them."""
+    least = priority = tenant = None
+    names: tuple[str, ...] = ()
+    if raw.least is not None:
+        least = np.minimum(np.nan_to_num(np.ceil(raw.least[pick] / cores_per_device)), gang)
+    if raw.priority is not None:
+        priority = np.nan_to_num(raw.priority[pick], nan=-1.0)
+    if raw.tenant is not None:
+        names = tuple(sorted({name for name in raw.tenant if name}))
+        number = {name: k for k, name in enumerate(names)}
+        tenant = np.array([number.get(raw.tenant[i], -1) for i in pick.tolist()])
+    return least, priority, tenant, names
 
 
 def _check_bounds(max_gang: int | None, max_h: float | None, min_h: float, cores_per_device: int) -> None:

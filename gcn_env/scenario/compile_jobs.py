@@ -23,9 +23,11 @@ from gcn_env.core.params import (
 from gcn_env.core.state import Array
 from gcn_env.errors import UserError, nearest
 from gcn_env.jobs.arrivals import arrival_process, rate_profile
+from gcn_env.jobs.rates import read_rates
 from gcn_env.jobs.rows import JobTable, mean_device_h
 from gcn_env.jobs.synthetic import synthetic_table
-from gcn_env.jobs.traces import fingerprint, read_rates, read_trace, split_windows, trace_extent_h
+from gcn_env.jobs.traces import fingerprint, read_trace, trace_extent_h
+from gcn_env.jobs.windows import split_windows
 from gcn_env.scenario.schema import Jobs, Scenario
 
 _TABLE_SEED = 20260101  # tables are part of the world, the same for every run; splits draw different rows
@@ -110,9 +112,11 @@ def _tables(name: str, spec: Jobs, folder: Path | None) -> list[JobTable]:
     assert folder is not None
     path = folder / spec.trace.file
     windows = {split: getattr(spec.trace, f"{split}_h") for split in SPLITS}
-    split_windows(windows, trace_extent_h(path, spec.trace.format))
+    trace = spec.trace
+    split_windows(windows, trace_extent_h(path, trace.format, trace.columns))
     bounds |= {"kind": spec.table, "cores_per_device": spec.cores_per_device}
-    read = [read_trace(path, spec.trace.format, windows[split], **bounds) for split in SPLITS]
+    bounds |= {"where": trace.where, "columns": trace.columns}
+    read = [read_trace(path, trace.format, windows[split], **bounds) for split in SPLITS]
     return [_capped(_scaled(t, spec), spec) for t in read]
 
 
@@ -266,9 +270,8 @@ def compile_work(
             f["rate"][k] = wanted
             if spec.trace and folder:
                 for at_split, name_of_split in enumerate(SPLITS):
-                    rates = read_rates(
-                        folder / spec.trace.file, window_h=getattr(spec.trace, f"{name_of_split}_h")
-                    )
+                    window_h = getattr(spec.trace, f"{name_of_split}_h")
+                    rates = read_rates(folder / spec.trace.file, window_h, format=spec.trace.format)
                     rows["series_first"][at_split, k], rows["series_rows"][at_split, k] = (
                         series_at,
                         len(rates.rate),

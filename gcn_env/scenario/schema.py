@@ -264,6 +264,8 @@ class Trace(Strict):
 
     file: str
     format: str
+    columns: dict[str, str] = {}
+    where: dict[str, str | tuple[str, ...]] = {}
     train_h: tuple[float, float]
     validation_h: tuple[float, float]
     test_h: tuple[float, float]

@@ -17,7 +17,8 @@ from gcn_env.jobs.arrivals import (
 )
 from gcn_env.jobs.engineering import KINDS
 from gcn_env.jobs.fits import fits
-from gcn_env.jobs.traces import read_rates, split_windows
+from gcn_env.jobs.rates import read_rates
+from gcn_env.jobs.windows import split_windows
 from gcn_env.signals.errors import DataError
 
 

@@ -70,7 +70,13 @@ def test_command_runs(root, tmp_path, compiled_step, name):
 def test_links_and_paths_lead_somewhere(root):
     """Markdown links, and files of this project named in backticks."""
     names = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)|`((?:gcn_env|agents|configs|tests)/[\w/.-]+)`")
-    pages = ("CONTRIBUTING.md", "gcn_env/README.md", "gcn_env/core/README.md", "benchmarks/README.md")
+    pages = (
+        "CONTRIBUTING.md",
+        "gcn_env/README.md",
+        "gcn_env/core/README.md",
+        "gcn_env/jobs/README.md",
+        "benchmarks/README.md",
+    )
     for page in [README, *(root / name for name in pages)]:
         for link, path in names.findall(page.read_text()):
             target = page.parent / link if link else root / path
