@@ -196,11 +196,11 @@ def test_parquet_is_the_same_as_csv(tmp_path, write):
 
 
 def clients(path):
-    """The clients' rates make the service's: the mean of those at work at a time is that of the series."""
+    """The clients' mean rates, each over the time it was seen, add up to the service's and at most 12 % more."""
     of = read_clients(path)
     day = "day1" if "mm-image" in path.name else "week1"
     total = read_rates(path.with_name(path.name.replace("clients", day))).rate.mean()
-    assert (of.mean_rate_per_s * of.active_share).sum() == pytest.approx(total, rel=0.03)
+    assert 0.99 < of.mean_rate_per_s.sum() / total < 1.12
     assert ((of.active_share >= 0) & (of.active_share <= 1)).all()
     return len(of.active_share)
 
