@@ -213,6 +213,7 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         row[X.egress_usd] = cost[costs.EGRESS_USD]
         row[X.late_usd] = cost[costs.LATE_USD]
         row[X.slo_usd] = cost[costs.SLO_USD]
+        row[X.rent_usd] = cost[costs.RENT_USD]
         row[X.cost] = total
         row[X.best_lead] = cost[costs.BEST_H] / 24.0
     for p in range(fleet.region.shape[0]):

@@ -21,11 +21,12 @@ from gcn_env.core.state import LEADS_H
     EGRESS_USD,
     LATE_USD,
     SLO_USD,
+    RENT_USD,
     TOTAL,
     BEST,
     BEST_H,
-) = range(14)
-N_COSTS = 14
+) = range(15)
+N_COSTS = 15
 
 
 @inlined()
@@ -52,8 +53,8 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
 
     Energy is that of the busy devices above what they would draw asleep, times the region's recent overhead, at the
-    outlook's mean price and carbon over the run, at the pool's present clock. The best hour is looked for among the
-    forecast leads that leave the job on time.
+    outlook's mean price and carbon over the run, at the pool's present clock. Rent is at the present hour's price. The
+    best hour is looked for among the forecast leads that leave the job on time.
     """
     kind, r = jobs.kind[b, j], fleet.region[p]
     lease = kind == INFERENCE
@@ -73,12 +74,13 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     demand = max(0.0, grid + kw - max(peak, grid)) * money.demand_usd[r] if wait == 0.0 else 0.0
     at = jobs.data_at[b, j]
     egress = jobs.data[b, j] * geo.egress_usd[at, r] if at != r else 0.0
+    rent = held * run * pools.price[b, p]
     slo = 0.0
     if lease:
         _, credit = shortfall(b, j, p, jobs, pools, fleet, geo)
         slo = jobs.value[b, j] * (delay + run * credit)
     late = 0.0 if lease else late_usd(b, j, now + delay + run, jobs)
-    total = energy + carbon + demand + egress + slo + late
+    total = energy + carbon + demand + egress + rent + slo + late
     best, best_h = total, 0.0
     if not lease:
         slack = jobs.deadline[b, j] - now - move - run
@@ -87,8 +89,9 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
                 break
             if lead > delay:
                 then = kwh * outlook_ahead(b, r, lead, run, signals.both_sum)
-                if then + egress < best:
-                    best, best_h = then + egress, float(lead)
+                if then + egress + rent < best:
+                    best, best_h = then + egress + rent, float(lead)
     cost[HELD], cost[RUN_H], cost[WAIT_H], cost[MOVE_H], cost[ENERGY] = held, run, wait, move, kwh
     cost[ENERGY_USD], cost[CARBON_USD], cost[DEMAND_USD], cost[EGRESS_USD] = energy, carbon, demand, egress
+    cost[RENT_USD] = rent
     cost[LATE_USD], cost[SLO_USD], cost[TOTAL], cost[BEST], cost[BEST_H] = late, slo, total, best, best_h

@@ -61,8 +61,8 @@ def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger):
 
 
 @inlined()
-def settle(b, now, jobs, fleet, money, ledger):
-    """At the horizon: unfinished work costs its energy on a mean pool at reference prices, and its lateness."""
+def settle(b, now, jobs, fleet, money, market, ledger):
+    """At the horizon: unfinished work costs energy and rent on a mean pool at reference prices, and its lateness."""
     for j in range(jobs.n_live[b]):
         kind, work, gang = jobs.kind[b, j], jobs.work[b, j], jobs.gang[b, j]
         usd, n, speed = 0.0, 0.0, 0.0
@@ -70,7 +70,8 @@ def settle(b, now, jobs, fleet, money, ledger):
             if fleet.speed[kind, p] > 0.0:
                 s = fleet.speed[kind, p]
                 kw = fleet.idle_kw[p] + (fleet.peak_kw[p] - fleet.idle_kw[p]) * fleet.load[kind, p]
-                usd += gang * work / s * kw * money.outlook_usd[fleet.region[p]]
+                hour_usd = kw * money.outlook_usd[fleet.region[p]] + market.rent_usd[p]
+                usd += gang * work / s * hour_usd
                 speed += s
                 n += 1.0
         ledger.terms[b, T.settlement] += usd / n

@@ -95,6 +95,12 @@ class Market(NamedTuple):
     reclaim: Array  # float64 [P] times per hour that the owner takes the pool back
     notice_h: Array  # float64 [P] h of notice
     absent_h: Array  # float64 [P] mean h that it stays away
+    pod: Array  # int64 [P] pod that may stand here, -1 none
+    comes: (
+        Array  # float64 [P, K] h of the year at which it begins to stand here, by visit; inf: no such visit
+    )
+    leaves: Array  # float64 [P, K] h of the year at which it sets out for another pool
+    move_usd: Array  # float64 [P] USD when it does
     let_usd: Array  # float64 [P] USD per spare device-hour let; 0 not offered
     let_share: Array  # float64 [P] mean share of the pool's devices that others ask for
 

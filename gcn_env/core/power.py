@@ -10,7 +10,7 @@ costs `wake_h` hours at idle power, and a job that starts on sleepers begins tha
 from __future__ import annotations
 
 from gcn_env.core.jit import inlined, kernel
-from gcn_env.core.params import INFERENCE
+from gcn_env.core.params import BATCH, INFERENCE
 from gcn_env.core.state import CAP
 from gcn_env.core.thermal import raised
 from gcn_env.ledger import FLOWS
@@ -86,9 +86,12 @@ def set_clocks(b, pools, plants, fleet):
 def node_power(lo, hi, dt, pools, plants, fleet, geo, ledger):
     """Phase: mean node power of the step per pool and region, and the share of nameplate that is awake.
 
-    Where nodes are down, it is the idle power at which they will boot.
+    Where nodes are down, it is the idle power at which they will boot. Devices let to others run batch work; a pool
+    that is not there draws nothing.
     """
-    busy_h, load_h, awake, kw = pools.busy_h, pools.load_h, pools.awake, pools.kw
+    busy_h, load_h, awake, kw, let, away_h = (
+        pools.busy_h, pools.load_h, pools.awake, pools.kw, pools.let, pools.away_h,
+    )  # fmt: skip
     flows, node_kw, zone_awake, down = ledger.flows, plants.node_kw, plants.awake, plants.down_h
     region, idle_kw, peak_kw, asleep_kw = fleet.region, fleet.idle_kw, fleet.peak_kw, fleet.asleep_kw
     for b in range(lo, hi):
@@ -97,14 +100,15 @@ def node_power(lo, hi, dt, pools, plants, fleet, geo, ledger):
             zone_awake[b, r] = 0.0
         for p in range(region.shape[0]):
             r = region[p]
-            busy = busy_h[b, p] / dt
-            spare = max(0.0, pools.healthy[b, p] - busy)
+            busy, guests = busy_h[b, p] / dt, let[b, p]
+            spare = max(0.0, pools.healthy[b, p] - busy - guests) if away_h[b, p] == 0.0 else 0.0
             up = spare if down[b, r] > 0.0 else spare * fleet.reserve[p]
-            woken = max(0.0, busy + up - awake[b, p]) * fleet.wake_h[p] / dt
+            woken = max(0.0, busy + guests + up - awake[b, p]) * fleet.wake_h[p] / dt
             quiet = (up + woken) * idle_kw[p] + (spare - up) * asleep_kw[p]
             dynamic = peak_kw[p] * pools.drawn[b, p] - idle_kw[p]
-            kw[b, p] = busy * idle_kw[p] + load_h[b, p] / dt * dynamic + quiet
-            awake[b, p] = busy + up
+            load = load_h[b, p] / dt + guests * fleet.load[BATCH, p]
+            kw[b, p] = (busy + guests) * idle_kw[p] + load * dynamic + quiet
+            awake[b, p] = busy + guests + up
             flows[b, r, F.idle] += quiet * dt
             node_kw[b, r] += kw[b, p]
             zone_awake[b, r] += awake[b, p] * peak_kw[p] / geo.design_kw[r]

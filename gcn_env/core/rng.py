@@ -12,14 +12,9 @@ import numpy as np
 
 from gcn_env.core.jit import inlined, kernel
 
-ARRIVALS, LEASING, FAILURES, EPISODE, SITES = (
-    0,
-    1,
-    2,
-    3,
-    4,
-)  # SITES: faults of plants, generators, curtailment
-N_STREAMS = 5
+# SITES: faults of plants, generators, curtailment; MARKET: spot prices, reclaims, others' demand
+ARRIVALS, LEASING, FAILURES, EPISODE, SITES, MARKET = range(6)
+N_STREAMS = 6
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 EPISODE_STEP = np.uint64(0xD1B54A32D192ED03)  # odd constant between the seeds of successive episodes

@@ -146,6 +146,7 @@ class Pools(NamedTuple):
     price: Array  # float64 [B, P] USD per device-hour of a rented pool now
     notice_h: Array  # float64 [B, P] h until the owner takes the pool back, as announced; 0 nothing is
     away_h: Array  # float64 [B, P] h until the pool is there again: reclaimed, or a pod on the road; 0 there
+    mood: Array  # float64 [B, P] standard normal AR(1) behind a rented pool's price, or others' demand for a let one
     let: Array  # float64 [B, P] mean spare devices let to others in the last step
     node_pool: Array  # int16 [B, J] pool of a shared node's record, -1 unused
     node_free: Array  # int32 [B, J] its free devices

@@ -6,6 +6,7 @@ Phases run in this order for a range of environments [lo, hi); each is a kernel 
     dispatch   actions become transfers and commanded set-points
     arrive     new jobs of this step (they can be placed at its end)
     execute    transfers end, local queues start gangs, jobs run and end, waiting is charged
+    lend       devices that own work left idle go to others
     node_power what the devices drew
     integrate  actuators, thermal zones, loops, cooling plants, power chain
     supply     sun, wind, battery and grid meet the load; breaker, curtailment
@@ -13,6 +14,7 @@ Phases run in this order for a range of environments [lo, hi); each is a kernel 
     advance    the clock
     sense      readings of the plants' sensors
     fail       regions that stopped lose their jobs; nodes, plants and grid supply fail and are repaired
+    trade      rent and income; spot prices move, rented pools are taken back, pods travel
     look_out   prices, carbon, weather and forecasts of the new hour
     close      settlement at the horizon, reward, totals
 
@@ -27,6 +29,7 @@ from gcn_env.core.failures import fail
 from gcn_env.core.grid import bill, month_of, settle, settle_batteries
 from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.jit import kernel
+from gcn_env.core.market import lend, reset_market, trade
 from gcn_env.core.params import LEASES
 from gcn_env.core.placement import devices_needed, dispatch, legal_pool
 from gcn_env.core.power import full_clocks, node_power
@@ -68,12 +71,12 @@ def total(terms):
 
 
 @kernel()
-def close(lo, hi, timing, clock, jobs, plants, fleet, money, site, ledger, reward, done):
+def close(lo, hi, timing, clock, jobs, plants, fleet, money, site, market, ledger, reward, done):
     """Phase: settle at the horizon, pay the reward, add the step to the episode's sums."""
     for b in range(lo, hi):
         done[b] = clock.step[b] >= timing.horizon
         if clock.step[b] == timing.horizon:
-            settle(b, clock.now_h[b], jobs, fleet, money, ledger)
+            settle(b, clock.now_h[b], jobs, fleet, money, market, ledger)
             settle_batteries(b, plants, money, site, ledger)
         reward[b] = -total(ledger.terms[b]) / money.reference_usd
         for k in range(ledger.terms.shape[1]):
@@ -89,12 +92,13 @@ def close(lo, hi, timing, clock, jobs, plants, fleet, money, site, ledger, rewar
 def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, done):
     """The phases, in order, for environments [lo, hi)."""
     clock, signals, sources, jobs, pools, plants, _links, ledger = state
-    fleet, geo, money, work, bank, plant, site, _market = world
+    fleet, geo, money, work, bank, plant, site, market = world
     dt = timing.dt_h
     clear(lo, hi, ledger)
     dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger)
     arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledger)
     execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
+    lend(lo, hi, dt, signals, pools, plants, fleet, money, market)
     node_power(lo, hi, dt, pools, plants, fleet, geo, ledger)
     integrate(lo, hi, dt, timing.n_plant, timing.n_zone, plants, signals, plant, site, ledger)
     supply(lo, hi, dt, clock, signals, plants, geo, bank, site, ledger)
@@ -102,8 +106,9 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     advance(lo, hi, dt, clock)
     sense(lo, hi, dt, clock, plants, site)
     fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, site, ledger)
+    trade(lo, hi, dt, clock, jobs, pools, plants, fleet, work, market, ledger)
     look_out(lo, hi, False, clock, signals, bank, money, site)
-    close(lo, hi, timing, clock, jobs, plants, fleet, money, site, ledger, reward, done)
+    close(lo, hi, timing, clock, jobs, plants, fleet, money, site, market, ledger, reward, done)
 
 
 @kernel()
@@ -210,8 +215,7 @@ def reset_one(b, seed, split, years, timing, state, world):
         pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
         pools.up[b, p], pools.stirred[b, p] = fleet.devices[p], 0
         pools.degraded[b, p], pools.draining[b, p], pools.repairing[b, p] = 0, 0, 0
-        pools.notice_h[b, p], pools.away_h[b, p], pools.let[b, p] = 0.0, 0.0, 0.0
-        pools.price[b, p] = market.rent_usd[p]
+    reset_market(b, clock, pools, market)
     full_clocks(b, pools, plants)
     links.up[b], links.down_h[b], links.carried[b] = 1.0, 0.0, 0.0
     for r in range(geo.design_kw.shape[0]):

@@ -16,7 +16,7 @@ from gcn_env.core.params import CLASSES, SPLITS, Bank, Fleet, Geo, Money, Timing
 from gcn_env.core.state import Array
 from gcn_env.errors import UserError, nearest
 from gcn_env.scenario.compile_geo import borrowed, compile_links, data_sets, place
-from gcn_env.scenario.compile_market import compile_market
+from gcn_env.scenario.compile_market import compile_market, presence
 from gcn_env.scenario.compile_site import compile_site
 from gcn_env.scenario.load import read_yaml
 from gcn_env.scenario.plants import PlantSite, compile_plants
@@ -291,7 +291,8 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
             f"time.episode_days: {scenario.time.episode_days:g} days do not fit a year of "
             f"{bank.hours.min()} h with a day at each end"
         )
-    work, fingerprints = compile_work(scenario, fleet, geo, data_dir)
+    market = compile_market(scenario)
+    work, fingerprints = compile_work(scenario, fleet, geo, presence(market), data_dir)
     plant = compile_plants(
         [
             PlantSite(
@@ -307,7 +308,7 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
     )
     params = WorldParams(
         fleet, geo, _money(scenario, geo), work, _outside(scenario, bank), plant, compile_site(scenario, geo),
-        compile_market(scenario),
+        market,
     )  # fmt: skip
     return World(
         scenario,

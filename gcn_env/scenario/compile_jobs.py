@@ -178,12 +178,13 @@ def _process(spec: Jobs) -> tuple[Array, Array, float, float, float, float, int,
 
 
 def compile_work(
-    s: Scenario, fleet: Fleet, geo: Geo, data_dir: str | Path | None
+    s: Scenario, fleet: Fleet, geo: Geo, present: Array, data_dir: str | Path | None
 ) -> tuple[Work, dict[str, str]]:
     """All sources as arrays, and the fingerprints of the trace files read.
 
     A source's rate is what keeps `load` of the capacity of its class busy: capacity is devices times speed over all
-    pools that can run the class, work is reference device-hours.
+    pools that can run the class, work is reference device-hours. A pool counts for the share of time `present` [P] that
+    it is there.
     """
     from gcn_env.scenario.compile import TRUST, data_folder
 
@@ -223,7 +224,8 @@ def compile_work(
         folder = data_folder(s, data_dir) if spec.trace else None
         if spec.trace and folder:
             prints[spec.trace.file] = fingerprint(folder / spec.trace.file)
-        capacity = float((fleet.devices * fleet.speed[kind]).sum())
+        devices = fleet.devices * present
+        capacity = float((devices * fleet.speed[kind]).sum())
         if capacity == 0.0:
             raise UserError(
                 f"jobs.{name}: no pool can run class {spec.job_class!r}; add hardware with a speed for it"
@@ -254,7 +256,7 @@ def compile_work(
             if mode != LEASES:
                 # Little's law, with the hours that work takes at the mean speed of what can run it
                 hours_each = (
-                    float(table.work_h.mean()) * float(fleet.devices[fleet.speed[kind] > 0].sum()) / capacity
+                    float(table.work_h.mean()) * float(devices[fleet.speed[kind] > 0].sum()) / capacity
                 )
                 by_split["standing"][split, k] = wanted / mean_device_h(table) * hours_each
             at += len(table.gang)

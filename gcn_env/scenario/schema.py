@@ -12,6 +12,7 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # no unit
 NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+DevicePrice = Annotated[float, Field(gt=0, le=1e4)]  # USD per device-hour
 ClassName = Literal["training", "batch", "inference", "hpc"]
 SplitName = Literal["train", "validation", "test"]
 
@@ -153,7 +154,7 @@ class Sensors(Strict):
 class Rent(Strict):
     """A pool of somebody else's devices, paid by the device-hour held at a spot price, taken back at will."""
 
-    usd_per_device_h: Positive
+    usd_per_device_h: DevicePrice
     sigma: Annotated[float, Field(ge=0, le=2)] = 0.3
     phi: Annotated[float, Field(ge=0, lt=1)] = 0.97
     reclaims_per_week: NonNegative = 0.5
@@ -164,7 +165,7 @@ class Rent(Strict):
 class Let(Strict):
     """Spare devices offered to others, who leave at once when the owner's work wants them."""
 
-    usd_per_device_h: Positive
+    usd_per_device_h: DevicePrice
     demand_share: Share = 0.5
 
 
@@ -192,6 +193,10 @@ class Pool(Strict):
         if self.devices % self.devices_per_node:
             raise ValueError(
                 f"devices = {self.devices} is not a multiple of devices_per_node = {self.devices_per_node}"
+            )
+        if self.rent is not None and self.let is not None:
+            raise ValueError(
+                "rent and let: a rented device is paid while it is held, so none is spare; give one of them"
             )
         return self
 
@@ -380,6 +385,19 @@ class Tenant(Strict):
     quota_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
+class Pod(Strict):
+    """Devices that travel between pools of equal hardware by a timetable of the year; no policy decides on it.
+
+    `timetable`: day of the year (1-365, from 0 h UTC) on which it sets out for that REGION/POOL; there it stands from
+    `travel_days` later until the next entry's day.
+    """
+
+    timetable: Annotated[dict[Annotated[int, Field(ge=1, le=365)], str], Field(min_length=1)]
+    travel_days: Annotated[float, Field(gt=0, le=365)] = 3.0
+    usd_per_move: NonNegative = 20_000.0
+    notice_h: NonNegative = 24.0
+
+
 class Scenario(Strict):
     """A world: places, machines, work, prices and rules."""
 
@@ -395,6 +413,7 @@ class Scenario(Strict):
     network: Network = Network()
     data_sets: dict[str, DataSet] = {}
     tenants: dict[str, Tenant] = {}
+    pods: dict[str, Pod] = {}
     sensors: Sensors = Sensors()
     prices: Prices
     data_dir: str | None = None

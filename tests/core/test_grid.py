@@ -25,8 +25,8 @@ def _months(hours, length, out):
 
 
 @kernel()
-def _settle(now, jobs, fleet, money, ledger):
-    settle(0, now, jobs, fleet, money, ledger)
+def _settle(now, jobs, fleet, money, market, ledger):
+    settle(0, now, jobs, fleet, money, market, ledger)
 
 
 @kernel()
@@ -117,7 +117,7 @@ def test_settlement_by_hand(kind, deadline):
     jobs.n_live[0] = 1
     jobs.status[0, 0], jobs.kind[0, 0], jobs.gang[0, 0] = PENDING, kind, 4
     jobs.work[0, 0], jobs.deadline[0, 0], jobs.value[0, 0] = 8.0, deadline, 5.0
-    _settle(100.0, jobs, p.fleet, p.money, s.ledger)
+    _settle(100.0, jobs, p.fleet, p.money, p.market, s.ledger)
     speed = p.fleet.speed[kind]
     can = speed > 0
     kw = p.fleet.idle_kw + (p.fleet.peak_kw - p.fleet.idle_kw) * p.fleet.load[kind]
