@@ -71,7 +71,7 @@ KPIS = Table(
         Row("late_hours", "job h", 0, BIG, "job-hours past deadlines"),
         Row("slo_miss_share", "1", 0, 1, "lease-hours that waited or were served too far away; 0: no leases"),
         Row("wait_h_per_job", "h", 0, BIG, "hours pending, travelling or queued per job that arrived"),
-        Row("killed", "jobs", 0, BIG, "job runs ended by a failure or outage"),
+        Row("killed", "jobs", 0, BIG, "job runs ended by a failure, an outage or a pool that leaves"),
         Row("dropped", "jobs", 0, BIG, "jobs refused because the dispatcher's memory is full"),
         Row("illegal", "choices", 0, BIG, "choices outside the mask"),
         Row("placed", "jobs", 0, BIG, "placements made"),

@@ -110,18 +110,20 @@ def test_other_terms():
     ("kind", "deadline"), [(TRAINING, 103.0), (BATCH, 90.0), (TRAINING, 500.0), (INFERENCE, 50.0)]
 )
 def test_settlement_by_hand(kind, deadline):
-    """Energy at reference prices, mean over the pools of the class; lateness at their mean speed."""
+    """Energy at reference prices and rent at its mean, over the pools of the class; lateness at their mean speed."""
     p = world().params
+    market = p.market._replace(rent_usd=np.array([1.5, 0.2, 0.0]))
     s = allocate(1, 4, 1, 3, 2, 4)
     jobs = s.jobs
     jobs.n_live[0] = 1
     jobs.status[0, 0], jobs.kind[0, 0], jobs.gang[0, 0] = PENDING, kind, 4
     jobs.work[0, 0], jobs.deadline[0, 0], jobs.value[0, 0] = 8.0, deadline, 5.0
-    _settle(100.0, jobs, p.fleet, p.money, p.market, s.ledger)
+    _settle(100.0, jobs, p.fleet, p.money, market, s.ledger)
     speed = p.fleet.speed[kind]
     can = speed > 0
     kw = p.fleet.idle_kw + (p.fleet.peak_kw - p.fleet.idle_kw) * p.fleet.load[kind]
-    usd = (4 * 8.0 / speed[can] * kw[can] * p.money.outlook_usd[p.fleet.region[can]]).mean()
+    hour_usd = kw * p.money.outlook_usd[p.fleet.region] + market.rent_usd
+    usd = (4 * 8.0 / speed[can] * hour_usd[can]).mean()
     if kind != INFERENCE:
         usd += 5.0 * max(0.0, 100.0 + 8.0 / speed[can].mean() - max(100.0, deadline))
     assert s.ledger.terms[0, T.settlement] == pytest.approx(usd)
