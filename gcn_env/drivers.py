@@ -23,7 +23,7 @@ PLACEMENT = 0  # columns of `head`: placement, then the heads of a region
 @kernel()
 def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
     """Observations of the joint view, every slot against every pool, for environments [lo, hi)."""
-    clock, signals, _sources, jobs, pools, plants, _links, _ledger = state
+    clock, signals, _sources, jobs, pools, plants, links, _ledger = state
     fleet, geo, money, _work, _bank, plant, _site, _market = world
     low, high = plant.head_low, plant.head_high
     n_slots, n_pools = jobs.slot.shape[1], fleet.region.shape[0]
@@ -42,7 +42,9 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
                 continue
             rows, cost, totals = view.pairs[b, q], view.cost[b], view.totals[b]
             encode_job(b, j, now, view.jobs[b, q], mask, view.regions[b], jobs, pools, plants, fleet, geo)
-            encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money)
+            encode_pairs(
+                b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money
+            )
         at = n_slots * (n_pools + 1)
         for r in range(low.shape[1]):
             for h in range(N_HEADS):
@@ -125,7 +127,7 @@ def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
 @kernel()
 def encode_head(b, cursor, n_levels, timing, state, world, view, head):
     """Observation of the sequential view: the fleet, and the one head being decided."""
-    clock, signals, _sources, jobs, pools, plants, _links, _ledger = state
+    clock, signals, _sources, jobs, pools, plants, links, _ledger = state
     fleet, geo, money, _work, _bank, plant, _site, _market = world
     low = plant.head_low
     n_slots = jobs.slot.shape[1]
@@ -142,7 +144,9 @@ def encode_head(b, cursor, n_levels, timing, state, world, view, head):
         )
         now, rows = clock.now_h[b], view.pairs[b, 0]
         cost, totals = view.cost[b], view.totals[b]
-        encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money)
+        encode_pairs(
+            b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money
+        )
         return
     view.jobs[b, 0] = 0.0
     view.pairs[b, 0] = 0.0

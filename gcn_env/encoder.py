@@ -177,7 +177,7 @@ def encode_job(b, j, now, row, mask, regions, jobs, pools, plants, fleet, geo):
 
 
 @inlined()
-def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, fleet, geo, money):
+def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money):
     """Columns [P, len(PAIRS)] of one job against every pool."""
     cheapest = 1e18
     kind = jobs.kind[b, j]
@@ -187,7 +187,7 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         row[:] = 0.0
         if mask[p + 1] == 0.0:
             continue
-        price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, money, cost)
+        price_placement(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, money, cost)
         r, held = fleet.region[p], cost[costs.HELD]
         rtt = geo.rtt_ms[jobs.origin[b, j], r]
         total, best, delay = cost[costs.TOTAL], cost[costs.BEST], max(cost[costs.WAIT_H], cost[costs.MOVE_H])

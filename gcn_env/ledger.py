@@ -13,9 +13,15 @@ BIG = 1e12
 TERMS = Table(
     "terms",
     (
-        Row("energy", "USD", -BIG, BIG, "grid energy at the hourly price (negative prices pay)"),
+        Row("energy", "USD", -BIG, BIG, "grid and network energy at the hourly price (negative prices pay)"),
         Row("demand", "USD", 0, BIG, "rise of a region's 15-minute peak of the month, at its demand charge"),
-        Row("carbon", "USD", 0, BIG, "emissions of grid energy (life-cycle) and fuel at the carbon price"),
+        Row(
+            "carbon",
+            "USD",
+            0,
+            BIG,
+            "emissions of grid and network energy (life-cycle) and fuel at the carbon price",
+        ),
         Row("water", "USD", 0, BIG, "make-up water of towers and wet stages"),
         Row("egress", "USD", 0, BIG, "data moved between regions at the source's egress price"),
         Row("late", "USD", 0, BIG, "hours past the deadline at each job's value of time"),
@@ -107,6 +113,7 @@ FLOWS = Table(
             BIG,
             "energy of transfers that leave the region: beside `grid`, not part of it",
         ),
+        Row("network_carbon", "kgCO2e", 0, BIG, "its life-cycle emissions: beside `carbon`, not part of it"),
     ),
 )
 

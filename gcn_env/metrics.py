@@ -63,7 +63,7 @@ KPIS = Table(
         Row("fuel_l", "L", 0, BIG, "fuel burnt"),
         Row("above_limit_mwh", "MWh", 0, BIG, "grid energy above the limits of curtailments"),
         Row("heat_sold_mwh", "MWh", 0, BIG, "heat sold"),
-        Row("carbon_t", "tCO2e", 0, BIG, "emissions of grid energy (life-cycle) and of fuel"),
+        Row("carbon_t", "tCO2e", 0, BIG, "emissions of grid and network energy (life-cycle) and of fuel"),
         Row("water_m3", "m3", 0, BIG, "make-up water"),
         Row("arrived", "jobs", 0, BIG, "jobs that arrived"),
         Row("completed", "jobs", 0, BIG, "jobs that finished"),
@@ -85,6 +85,7 @@ KPIS = Table(
         Row("trips", "1", 0, BIG, "regions whose nodes stopped for heat, breaker or loss of power"),
         Row("faults", "1", 0, BIG, "faults of cooling plants that began"),
         Row("moved_tb", "TB", 0, BIG, "data moved between regions"),
+        Row("network_mwh", "MWh", 0, BIG, "energy of moving it, beside that of the sites"),
     ),
 )
 
@@ -148,7 +149,7 @@ def kpis(terms: npt.ArrayLike, flows: npt.ArrayLike, counts: npt.ArrayLike) -> A
         "fuel_l": f["fuel"],
         "above_limit_mwh": f["above_limit"] / 1e3,
         "heat_sold_mwh": f["heat_reused"] / 1e3,
-        "carbon_t": f["carbon"] / 1e3,
+        "carbon_t": (f["carbon"] + f["network_carbon"]) / 1e3,
         "water_m3": f["water"] / 1e3,
         "late_share": _ratio(c["late"], c["completed"], 0.0),
         "slo_miss_share": _ratio(c["slo_miss"], c["lease"], 0.0),

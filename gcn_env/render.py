@@ -102,7 +102,7 @@ def look(sim: Sim, b: int = 0) -> View:
     named = {"pending": PENDING, "moving": TRANSIT, "queued": QUEUED, "running": RUNNING}
     flows: dict[tuple[int, int], int] = {}
     for j in np.flatnonzero(status == TRANSIT):
-        ends = int(jobs.data_at[b, j]), int(world.pool_region[jobs.pool[b, j]])
+        ends = int(jobs.via[b, j]), int(world.pool_region[jobs.pool[b, j]])
         flows[ends] = flows.get(ends, 0) + 1
     return View(
         world.name,

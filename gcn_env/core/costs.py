@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gcn_env.core.execution import shortfall
 from gcn_env.core.jit import inlined
+from gcn_env.core.network import fetch
 from gcn_env.core.params import INFERENCE
-from gcn_env.core.placement import devices_needed, transfer_h
+from gcn_env.core.placement import devices_needed
 from gcn_env.core.signals import outlook_ahead, outlook_mean
 from gcn_env.core.state import LEADS_H
 
@@ -49,11 +50,12 @@ def late_usd(b, j, finish, jobs):
 
 
 @inlined()
-def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, money, cost):
+def price_placement(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, money, cost):
     """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
 
     Energy is that of the busy devices above what they would draw asleep, times the region's recent overhead, at the
-    outlook's mean price and carbon over the run, at the pool's present clock. Rent is at the present hour's price. The
+    outlook's mean price and carbon over the run, at the pool's present clock; and that of the transfer, where it comes
+    from. The transfer shares its link, as it is, with those under way. Rent is at the present hour's price. The
     best hour is looked for among the forecast leads that leave the job on time.
     """
     kind, r = jobs.kind[b, j], fleet.region[p]
@@ -62,7 +64,7 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     held = devices_needed(kind, jobs.gang[b, j], speed)
     run = jobs.work[b, j] / (1.0 if lease else speed * pools.pace[b, p, kind])
     wait = expected_wait_h(b, p, held, pools)
-    move = transfer_h(b, j, r, jobs, geo)
+    via, gb, move = fetch(b, j, r, jobs, links, geo)
     dynamic = fleet.peak_kw[p] * pools.drawn[b, p] - fleet.idle_kw[p]
     device_kw = fleet.idle_kw[p] + dynamic * fleet.load[kind, p] - fleet.asleep_kw[p]
     kw = held * device_kw * plants.overhead[b, r]
@@ -72,8 +74,12 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
     carbon = kwh * outlook_mean(b, r, delay, run, signals.carbon_sum)
     grid, peak = plants.grid_kw[b, r], plants.peak_kw[b, r]
     demand = max(0.0, grid + kw - max(peak, grid)) * money.demand_usd[r] if wait == 0.0 else 0.0
-    at = jobs.data_at[b, j]
-    egress = jobs.data[b, j] * geo.egress_usd[at, r] if at != r else 0.0
+    egress, haul = 0.0, 0.0  # USD; all of a transfer is paid whenever it is made
+    if gb > 0.0:
+        egress = gb * geo.egress_usd[via, r]
+        power = gb * geo.kwh_gb * outlook_mean(b, via, 0.0, move, signals.price_sum)
+        smoke = gb * geo.kwh_gb * outlook_mean(b, via, 0.0, move, signals.carbon_sum)
+        energy, carbon, haul = energy + power, carbon + smoke, egress + power + smoke
     rent = held * run * pools.price[b, p]
     slo = 0.0
     if lease:
@@ -89,8 +95,8 @@ def price_placement(b, j, p, now, jobs, pools, plants, signals, fleet, geo, mone
                 break
             if lead > delay:
                 then = kwh * outlook_ahead(b, r, lead, run, signals.both_sum)
-                if then + egress + rent < best:
-                    best, best_h = then + egress + rent, float(lead)
+                if then + haul + rent < best:
+                    best, best_h = then + haul + rent, float(lead)
     cost[HELD], cost[RUN_H], cost[WAIT_H], cost[MOVE_H], cost[ENERGY] = held, run, wait, move, kwh
     cost[ENERGY_USD], cost[CARBON_USD], cost[DEMAND_USD], cost[EGRESS_USD] = energy, carbon, demand, egress
     cost[RENT_USD] = rent

@@ -183,7 +183,7 @@ def kill(b, j, jobs, pools, fleet, ledger):
     pools.stirred[b, p] = 1
     jobs.unsaved[b, j] = 0.0
     jobs.status[b, j] = PENDING
-    jobs.pool[b, j] = -1
+    jobs.pool[b, j], jobs.via[b, j], jobs.left_gb[b, j] = -1, -1, 0.0
     jobs.held[b, j] = 0
     jobs.finish[b, j] = NEVER
 
@@ -285,7 +285,7 @@ def _earliest(b, n, jobs):
 def _arrive_at_pool(b, j, when, until, n, jobs, pools, fleet):
     """The data of job `j` is there: it starts, or joins the queue. Returns the number of events."""
     p = jobs.pool[b, j]
-    jobs.data_at[b, j] = fleet.region[p]
+    jobs.data_at[b, j], jobs.via[b, j], jobs.left_gb[b, j] = fleet.region[p], -1, 0.0
     if pools.waiting[b, p] == 0 and jobs.held[b, j] <= pools.healthy[b, p] - pools.busy[b, p]:
         start(b, j, when, jobs, pools, fleet)
         return note_event(b, j, n, until, jobs)

@@ -31,6 +31,8 @@ def month_of(hour, hours_in_year):
 def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger):
     """Phase: price what the step used (E56: energy plus the month's highest 15-minute mean, with a ratchet).
 
+    Energy of the network is bought where data leaves, and runs through no region's own meter: it raises no peak.
+
     A month begins with the peak that is assumed reached anyhow, or with the ratchet's share of the episode's highest
     peak, whichever is more; what the ratchet adds is paid at once.
     """
@@ -40,7 +42,9 @@ def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger):
         for r in range(flows.shape[1]):
             f = flows[b, r]
             kwh, kw = f[F.grid], f[F.grid] / dt
+            bought = kwh + f[F.network]
             f[F.carbon] = kwh * now[b, r, CARBON] / 1000.0 + f[F.fuel] * FUEL_KG
+            f[F.network_carbon] = f[F.network] * now[b, r, CARBON] / 1000.0
             if month != plants.month[b, r]:
                 plants.month[b, r] = month
                 base = money.base_peak_kw[r]
@@ -51,8 +55,8 @@ def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger):
             if rise > 0.0:
                 plants.peak_kw[b, r] = kw
                 terms[b, T.demand] += rise * money.demand_usd[r]
-            terms[b, T.energy] += kwh * now[b, r, PRICE] / 1000.0
-            terms[b, T.carbon] += f[F.carbon] * money.carbon_usd
+            terms[b, T.energy] += bought * now[b, r, PRICE] / 1000.0
+            terms[b, T.carbon] += (f[F.carbon] + f[F.network_carbon]) * money.carbon_usd
             terms[b, T.fuel] += f[F.fuel] * site.fuel_usd[r]
             terms[b, T.heat] -= f[F.heat_reused] * site.heat_usd[r]
             terms[b, T.water] += f[F.water] * money.water_usd[r]

@@ -58,16 +58,17 @@ class Geo(NamedTuple):
     jurisdiction: Array  # int64 [R] bit number
     utc_offset_h: Array  # float64 [R] standard time
     rtt_ms: Array  # float64 [R, R]
-    gbit_s: Array  # float64 [R, R] rate of one transfer
+    gbit_s: Array  # float64 [R, R] rate of the link from row to column, shared by its transfers
     egress_usd: Array  # float64 [R, R] USD per GB from row to column
     outage: Array  # float64 [R] outages per hour
     outage_h: Array  # float64 [R] mean h
     design_kw: Array  # float64 [R] nameplate node power of the region's pools
     replica: Array  # int8 [S, R] 1: a copy of the source's data set lies in the region
+    copies: Array  # int64 [S] how many regions hold such a copy
     kwh_gb: float  # kWh per GB carried between regions
     cut: Array  # float64 [R, R] cuts of the link per hour
-    cut_h: Array  # float64 [R, R] mean h to repair
-    fade: Array  # float64 [R, R] per hour: the link loses part of its rate
+    cut_h: Array  # float64 [R, R] mean h to repair either
+    fade: Array  # float64 [R, R] losses of part of its rate per hour
     fade_share: float  # of the rate that is left then
 
 

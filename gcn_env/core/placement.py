@@ -1,10 +1,11 @@
-"""What a placement may be, and carrying the chosen ones out (with the data transfer they need)."""
+"""What a placement may be, and carrying the chosen ones out."""
 
 from __future__ import annotations
 
 import math
 
 from gcn_env.core.jit import inlined, kernel
+from gcn_env.core.network import begin
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.plant_table import SIGNED, SQUARED
 from gcn_env.core.state import N_COOLING, N_HEADS, PENDING, TRANSIT
@@ -36,23 +37,9 @@ def legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
 
 
 @inlined()
-def transfer_h(b, j, r, jobs, geo):
-    """Hours to bring the job's data to region `r`: half a round trip and its size at the link's rate."""
-    at = jobs.data_at[b, j]
-    if at == r:
-        return 0.0
-    return geo.rtt_ms[at, r] / 7.2e6 + jobs.data[b, j] * 8.0 / (geo.gbit_s[at, r] * 3600.0)
-
-
-@inlined()
-def send(b, j, p, now, jobs, pools, fleet, geo, ledger):
-    """Send job `j` to pool `p` at hour `now`; egress is paid when the transfer starts."""
-    r = fleet.region[p]
-    at = jobs.data_at[b, j]
-    jobs.ready[b, j] = now + transfer_h(b, j, r, jobs, geo)
-    if at != r:
-        ledger.terms[b, T.egress] += jobs.data[b, j] * geo.egress_usd[at, r]
-        ledger.counts[b, C.moved] += jobs.data[b, j]
+def send(b, j, p, now, jobs, links, fleet, geo, ledger):
+    """Send job `j` to pool `p` at hour `now`; what it needs begins to travel."""
+    begin(b, j, fleet.region[p], now, jobs, links, geo)
     kind = jobs.kind[b, j]
     jobs.status[b, j] = TRANSIT
     jobs.pool[b, j] = p
@@ -71,7 +58,7 @@ def any_legal(b, j, jobs, pools, plants, fleet, geo):
 
 
 @inlined()
-def _place(b, a, j, now, jobs, pools, plants, fleet, geo, ledger):
+def _place(b, a, j, now, jobs, pools, plants, links, fleet, geo, ledger):
     """Carry out choice `a` for job `j` (-1: no job); returns 1 if it is illegal, which leaves the job as it is."""
     if a == 0:  # inference may wait only where nothing may run it
         waits = j >= 0 and jobs.kind[b, j] == INFERENCE
@@ -80,7 +67,7 @@ def _place(b, a, j, now, jobs, pools, plants, fleet, geo, ledger):
         return 1
     if not legal_pool(b, j, a - 1, jobs, pools, plants, fleet, geo):
         return 1
-    send(b, j, a - 1, now, jobs, pools, fleet, geo, ledger)
+    send(b, j, a - 1, now, jobs, links, fleet, geo, ledger)
     return 0
 
 
@@ -110,13 +97,14 @@ def _command(b, r, h, a, n_levels, plants, plant, money, ledger):
 
 
 @kernel()
-def dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger):
+def dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, links, fleet, geo, money, plant, ledger):
     """Phase: carry out `actions` [B, Q + 5R]; what is illegal becomes 'leave as it is' and is counted."""
     slot, now_h, n_slots = jobs.slot, clock.now_h, jobs.slot.shape[1]
     for b in range(lo, hi):
         illegal = 0
         for q in range(n_slots):
-            illegal += _place(b, actions[b, q], slot[b, q], now_h[b], jobs, pools, plants, fleet, geo, ledger)
+            a, j = actions[b, q], slot[b, q]
+            illegal += _place(b, a, j, now_h[b], jobs, pools, plants, links, fleet, geo, ledger)
         for r in range(plants.command.shape[1]):
             for h in range(N_HEADS):
                 a = actions[b, n_slots + r * N_HEADS + h]

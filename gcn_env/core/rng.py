@@ -13,8 +13,8 @@ import numpy as np
 from gcn_env.core.jit import inlined, kernel
 
 # SITES: faults of plants, generators, curtailment; MARKET: spot prices, reclaims, others' demand
-ARRIVALS, LEASING, FAILURES, EPISODE, SITES, MARKET = range(6)
-N_STREAMS = 6
+ARRIVALS, LEASING, FAILURES, EPISODE, SITES, MARKET, LINKS = range(7)
+N_STREAMS = 7
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 EPISODE_STEP = np.uint64(0xD1B54A32D192ED03)  # odd constant between the seeds of successive episodes

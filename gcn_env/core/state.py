@@ -159,7 +159,8 @@ class Links(NamedTuple):
 
     up: Array  # float64 [B, R, R] share of the link's rate that is there: 1, degraded, 0 cut
     down_h: Array  # float64 [B, R, R] h until it is repaired, 0 whole
-    carried: Array  # float64 [B, R, R] GB carried in the last step
+    n: Array  # int32 [B, R, R] transfers under way
+    under_way: Array  # int32 [B] all of them
 
 
 class Plants(NamedTuple):
@@ -252,7 +253,7 @@ _TYPES: dict[str, Any] = {
     "tenant": np.int16,
     "via": np.int16, "node": np.int32, "bad": np.int32, "empty": np.int32, "roomy": np.int32, "degraded": np.int32,
     "draining": np.int32, "repairing": np.int32, "node_pool": np.int16, "node_free": np.int32,
-    "node_next": np.int32, "node_last": np.int32,
+    "node_next": np.int32, "node_last": np.int32, "n": np.int32, "under_way": np.int32,
 }  # fmt: skip
 
 
@@ -282,7 +283,7 @@ def allocate(
         Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS), "seen": (*r, len(SENSORS)),
                  "past": (*r, len(SENSORS)),
                  "fault_h": (*r, len(FAULTS))},
-        Links: {"*": (*r, n_regions)},
+        Links: {"*": (*r, n_regions), "under_way": b},
         Ledger: {
             "terms": (*b, len(TERMS)), "terms_sum": (*b, len(TERMS)),
             "flows": (*r, len(FLOWS)), "flows_sum": (*r, len(FLOWS)),

@@ -5,6 +5,7 @@ Phases run in this order for a range of environments [lo, hi); each is a kernel 
     clear      the ledger of the step
     dispatch   actions become transfers and commanded set-points
     arrive     new jobs of this step (they can be placed at its end)
+    carry      data moves over the links
     execute    transfers end, local queues start gangs, jobs run and end, waiting is charged
     lend       devices that own work left idle go to others
     node_power what the devices drew
@@ -15,6 +16,7 @@ Phases run in this order for a range of environments [lo, hi); each is a kernel 
     sense      readings of the plants' sensors
     fail       regions that stopped lose their jobs; nodes, plants and grid supply fail and are repaired
     trade      rent and income; spot prices move, rented pools are taken back, pods travel
+    tend       links are cut, fade and are repaired
     look_out   prices, carbon, weather and forecasts of the new hour
     close      settlement at the horizon, reward, totals
 
@@ -30,6 +32,7 @@ from gcn_env.core.grid import bill, month_of, settle, settle_batteries
 from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.jit import kernel
 from gcn_env.core.market import lend, reset_market, trade
+from gcn_env.core.network import carry, tend
 from gcn_env.core.params import LEASES
 from gcn_env.core.placement import devices_needed, dispatch, legal_pool
 from gcn_env.core.power import full_clocks, node_power
@@ -91,12 +94,13 @@ def close(lo, hi, timing, clock, jobs, plants, fleet, money, site, market, ledge
 @kernel()
 def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, done):
     """The phases, in order, for environments [lo, hi)."""
-    clock, signals, sources, jobs, pools, plants, _links, ledger = state
+    clock, signals, sources, jobs, pools, plants, links, ledger = state
     fleet, geo, money, work, bank, plant, site, market = world
     dt = timing.dt_h
     clear(lo, hi, ledger)
-    dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, fleet, geo, money, plant, ledger)
+    dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, links, fleet, geo, money, plant, ledger)
     arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledger)
+    carry(lo, hi, dt, clock, jobs, links, fleet, geo, ledger)
     execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
     lend(lo, hi, dt, signals, pools, plants, fleet, money, market)
     node_power(lo, hi, dt, pools, plants, fleet, geo, ledger)
@@ -107,6 +111,7 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     sense(lo, hi, dt, clock, plants, site)
     fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, site, ledger)
     trade(lo, hi, dt, clock, jobs, pools, plants, fleet, work, market, ledger)
+    tend(lo, hi, dt, clock, jobs, links, fleet, geo, ledger)
     look_out(lo, hi, False, clock, signals, bank, money, site)
     close(lo, hi, timing, clock, jobs, plants, fleet, money, site, market, ledger, reward, done)
 
@@ -217,7 +222,7 @@ def reset_one(b, seed, split, years, timing, state, world):
         pools.degraded[b, p], pools.draining[b, p], pools.repairing[b, p] = 0, 0, 0
     reset_market(b, clock, pools, market)
     full_clocks(b, pools, plants)
-    links.up[b], links.down_h[b], links.carried[b] = 1.0, 0.0, 0.0
+    links.up[b], links.down_h[b], links.n[b], links.under_way[b] = 1.0, 0.0, 0, 0
     for r in range(geo.design_kw.shape[0]):
         plants.outage_h[b, r], plants.down_h[b, r], plants.lock_s[b, r] = 0.0, 0.0, 0.0
         plants.fault_h[b, r] = 0.0

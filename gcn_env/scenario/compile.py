@@ -206,6 +206,7 @@ def _fleet(s: Scenario) -> tuple[Fleet, list[str], list[str]]:
 def _geo(s: Scenario, fleet: Fleet) -> Geo:
     regions = list(s.regions.values())
     rtt, gbit, egress = compile_links(s)
+    replica = data_sets(s)
     laws = sorted({r.jurisdiction for r in regions})
     if len(laws) > 32:
         raise UserError(f"{len(laws)} jurisdictions; at most 32 fit a job's rule")
@@ -219,7 +220,8 @@ def _geo(s: Scenario, fleet: Fleet) -> Geo:
         outage=np.array([r.grid.outages_per_year / 8760.0 for r in regions]),
         outage_h=np.array([r.grid.outage_mean_h for r in regions]),
         design_kw=np.array([peak[fleet.region == i].sum() for i in range(len(regions))]),
-        replica=data_sets(s),
+        replica=replica,
+        copies=replica.sum(1, dtype=np.int64),
         kwh_gb=float(s.network.kwh_per_gb),
         cut=np.full(rtt.shape, s.network.cuts_per_year / 8760.0),
         cut_h=np.full(rtt.shape, s.network.cut_mean_h),

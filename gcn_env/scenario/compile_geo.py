@@ -79,7 +79,7 @@ def _rtt_ms(a: Region, c: Region, kind: str) -> float:
 
 
 def compile_links(s: Scenario) -> tuple[Array, Array, Array]:
-    """Round trips [ms], rates of one transfer [Gbit/s] and egress prices [USD/GB, from row to column], [R, R].
+    """Round trips [ms], rates [Gbit/s] and egress prices [USD/GB, from row to column], [R, R].
 
     Raises:
         UserError: for a link between regions that are not there.

@@ -24,8 +24,8 @@ def _seed(n, state):
 
 
 @kernel()
-def _send(j, p, now, jobs, pools, fleet, geo, ledger):
-    send(0, j, p, now, jobs, pools, fleet, geo, ledger)
+def _send(j, p, now, jobs, links, fleet, geo, ledger):
+    send(0, j, p, now, jobs, links, fleet, geo, ledger)
 
 
 class Luck:
@@ -250,7 +250,8 @@ def test_data_of_a_transfer_that_failed_is_where_it_was():
     jobs = luck.s.jobs
     jobs.n_live[0], jobs.status[0, 0], jobs.gang[0, 0], jobs.kind[0, 0] = 1, PENDING, 4, BATCH
     jobs.data[0, 0], jobs.data_at[0, 0] = 1e6, 0
-    _send(0, 2, 0.0, jobs, luck.s.pools, luck.fleet, luck.geo, luck.s.ledger)
+    luck.s.links.up[:] = 1.0
+    _send(0, 2, 0.0, jobs, luck.s.links, luck.fleet, luck.geo, luck.s.ledger)
     assert jobs.status[0, 0] == TRANSIT
     assert jobs.ready[0, 0] > 100.0
     luck.step()

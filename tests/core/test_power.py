@@ -26,9 +26,9 @@ def _full(pools, plants):
 
 
 @kernel()
-def _price(p, now, jobs, pools, plants, signals, fleet, geo, money, cost):
-    price_placement(b=0, j=0, p=p, now=now, jobs=jobs, pools=pools, plants=plants, signals=signals, fleet=fleet,
-                    geo=geo, money=money, cost=cost)  # fmt: skip
+def _price(p, now, jobs, pools, plants, signals, links, fleet, geo, money, cost):
+    price_placement(b=0, j=0, p=p, now=now, jobs=jobs, pools=pools, plants=plants, signals=signals, links=links,
+                    fleet=fleet, geo=geo, money=money, cost=cost)  # fmt: skip
 
 
 class Rack:
@@ -40,7 +40,7 @@ class Rack:
         self.fleet = p.fleet._replace(wake_h=np.zeros(3), speed=np.ones_like(p.fleet.speed))
         self.s = s = allocate(1, 4, 2, 3, 2, 4)
         s.pools.healthy[:], s.pools.first[:], s.pools.last[:] = self.fleet.devices, -1, -1
-        s.plants.throttle[:], s.plants.overhead[:] = 1.0, 1.2
+        s.plants.throttle[:], s.plants.overhead[:], s.links.up[:] = 1.0, 1.2, 1.0
         s.plants.command[..., CAP] = 1.0
         _full(s.pools, s.plants)
         jobs = s.jobs
@@ -179,7 +179,9 @@ def test_prices_of_placements_follow_the_clock(kind):
     for k, cap in enumerate((1.0, 0.6)):
         s.plants.command[..., CAP] = cap
         _set(s.pools, s.plants, rack.fleet)
-        _price(1, 0.0, s.jobs, s.pools, s.plants, s.signals, rack.fleet, rack.geo, rack.p.money, cost[k])
+        _price(
+            1, 0.0, s.jobs, s.pools, s.plants, s.signals, s.links, rack.fleet, rack.geo, rack.p.money, cost[k]
+        )
     freq, static = capped_clock(0.6, rack.fleet.static[1]), rack.fleet.static[1]
     slower = 1.0 if kind == INFERENCE else speed_at(freq, rack.fleet.bound[kind])
     assert cost[1, RUN_H] == pytest.approx(cost[0, RUN_H] / slower)

@@ -87,7 +87,7 @@ def test_frame_shows_heat_outage_bill_and_data_on_its_way(sim):
         assert (render.frame(sim) != before).any()
     before = render.frame(sim)
     jobs = sim.state.jobs
-    jobs.status[0, 0], jobs.data_at[0, 0], jobs.pool[0, 0] = TRANSIT, 0, 2
+    jobs.status[0, 0], jobs.via[0, 0], jobs.pool[0, 0] = TRANSIT, 0, 2
     assert (render.frame(sim) != before).any()
 
 
