@@ -20,7 +20,7 @@ HIDDEN = (
     "Signals.noise_at",
     "Sources.modulation", "Sources.offset", "Sources.cursor", "Sources.leased",
     "Jobs.unsaved", "Jobs.queue", "Jobs.event", "Jobs.behind", "Jobs.finish", "Jobs.ready",
-    "Jobs.source",
+    "Jobs.via", "Jobs.left_gb", "Links.down_h", "Links.under_way",
     "Jobs.urgency", "Jobs.order", "Jobs.shown", "Jobs.held", "Jobs.speed",
     "Pools.awake", "Pools.busy_h", "Pools.load_h", "Pools.first", "Pools.last",
     "Plants.mass_c", "Plants.month", "Plants.past",
