@@ -49,8 +49,8 @@ def check_bill(sim, price, carbon):
     kg = f[..., F.grid] * carbon / 1e3 + f[..., F.fuel] * 2.68
     np.testing.assert_allclose(f[..., F.carbon], kg, rtol=1e-12)
     for name, usd in {
-        "energy": f[..., F.grid] * price / 1e3,
-        "carbon": kg * p.money.carbon_usd,
+        "energy": (f[..., F.grid] + f[..., F.network]) * price / 1e3,
+        "carbon": (kg + f[..., F.network] * carbon / 1e3) * p.money.carbon_usd,
         "fuel": f[..., F.fuel] * p.site.fuel_usd,
         "heat": -f[..., F.heat_reused] * p.site.heat_usd,
         "curtailment": f[..., F.above_limit] * p.site.curtail_usd,
