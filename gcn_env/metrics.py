@@ -162,6 +162,7 @@ def kpis(terms: npt.ArrayLike, flows: npt.ArrayLike, counts: npt.ArrayLike) -> A
         "idle_share": _ratio(f["idle"], f["it"], 0.0),
         "compressor_starts": f["starts"],
         "moved_tb": c["moved"] / 1e3,
+        "network_mwh": f["network"] / 1e3,
     }
     return np.stack([values[n] if n in values else c[n] for n in KPIS.names], axis=-1)
 

@@ -24,7 +24,8 @@ def test_by_hand():
             flows={
                 "it": [800, 200], "grid": [1000, 300], "server_fans": [50, 0], "leakage": [-50, 0], "idle":
                 [100, 100], "air_fans": 1, "compressors": 2, "pumps": 3, "rejection": 4, "water": [1500, 500],
-                "carbon": [400, 100], "excursion": [0.5, 0], "throttled": [1, 2],
+                "carbon": [400, 100], "excursion": [0.5, 0], "throttled": [1, 2], "network": [200, 300],
+                "network_carbon": [70, 30],
             },
             counts={
                 "completed": 8, "late": 2, "arrived": 10, "wait": 5, "lease": 4, "slo_miss": 1, "work": 60,
@@ -37,7 +38,7 @@ def test_by_hand():
     want = {
         "total_usd": 100, "usd_energy": 90, "usd_late": 10, "usd_per_device_hour": 2, "energy_mwh": 1.3,
         "it_mwh": 1, "cooling_mwh": 0.02, "pue": 1.3, "tue": 1.3, "wue_l_per_kwh": 2, "cue_kg_per_kwh": 0.5,
-        "carbon_t": 0.5, "water_m3": 2, "completed": 8, "late_share": 0.25, "slo_miss_share": 0.25,
+        "carbon_t": 0.6, "network_mwh": 0.5, "water_m3": 2, "completed": 8, "late_share": 0.25, "slo_miss_share": 0.25,
         "wait_h_per_job": 0.5, "excursion_kh": 0.5, "throttled_h": 3, "idle_share": 0.2, "moved_tb": 2.5,
         "killed": 0,
     }  # fmt: skip
