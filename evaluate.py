@@ -87,6 +87,8 @@ def run(args: Args, command: str) -> int:
     from agents import policy
 
     world = load_world(args.scenario or scenario_of(args.policies), overrides(args.overrides), args.data)
+    for note in () if args.quiet else world.data_notes:
+        print(f"data: {note}", file=sys.stderr)
     specs = name_policies(args.policies, policy.standard_rules())
     policies = {name: [policy.load(s, world) for s in team] for name, team in specs.items()}
     out = args.out or report.free_folder(Path("reports") / world.name)

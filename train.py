@@ -136,6 +136,7 @@ def begin(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
     world = load_world(recipe.scenario, for_scenario, args.data)
     if recipe.warm_start.policy is not None:
         policy.load(recipe.warm_start.policy, world)  # before a folder is made for a rule that does not exist
+    tell(args, world)
     stem = f"{world.name}-{recipe.algo}-{recipe.seed}"
     path = args.run or runs.free_name(Path("runs"), stem)
     return recipe, world, runs.create(path, recipe, world, command)
@@ -152,10 +153,17 @@ def again(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
         recipe = recipes.checked({**recipe.model_dump(), "timesteps": args.timesteps}, "--timesteps")
     world = load_world(run.path / "scenario.yaml", {}, args.data)
     run.check_world(world)
+    tell(args, world)
     if run.timesteps >= recipe.timesteps:
         raise UserError(f"{run.path} is finished ({run.timesteps:,} steps); give more --timesteps to go on")
     run.log_command(command)
     return recipe, world, run
+
+
+def tell(args: Args, world: Any) -> None:
+    """Say what the data lacked."""
+    for note in () if args.quiet else world.data_notes:
+        print(f"data: {note}", file=sys.stderr)
 
 
 def overrides(pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -109,6 +109,10 @@ def scenario_page(world: World) -> str:
         lines.append(
             f"| {name} | {j.job_class} | {j.load:.0%} of its hardware | {source} | {j.restricted_share:.0%} |\n"
         )
+    if world.data_notes:
+        lines.append(
+            "\nData, not as they were read:\n\n" + "".join(f"- {note}\n" for note in world.data_notes)
+        )
     if s.sources:
         lines.append(
             "\nSources (V read, R recalled, E estimate):\n\n" + "".join(f"- {text}\n" for text in s.sources)
@@ -132,6 +136,8 @@ def _signals(region: Region) -> str:
         for what, (profile, change, none) in lent.items()
         if profile or change != none
     ]
+    if region.weather_file:
+        words.append(f"weather file {region.weather_file}")
     return ", ".join([region.profile, *words] if region.profile else words)
 
 

@@ -191,6 +191,9 @@ class Work(NamedTuple):
     comm: Array  # float32 [N]
 
 
+TRUTH, DAY_BEFORE, NORMAL = 0, 1, 2  # values of `Bank.forecast`
+
+
 class Bank(NamedTuple):
     """Hourly signals and how they are forecast."""
 
@@ -198,7 +201,10 @@ class Bank(NamedTuple):
     hours: Array  # int64 [Y]
     weekday: Array  # int64 [Y] weekday of 1 January, Monday 0
     sd: Array  # float64 [R, leads, 5] standard deviation of forecast errors: price, carbon, dry bulb, cloud, wind
-    persistence: int  # 1: the forecast is the value a day before its target
+    forecast: int  # what the noise is added to: TRUTH, DAY_BEFORE or NORMAL
+    normal: (
+        Array  # float32 [H, R, N_BANK] mean of the training years by hour of the year; H is 0 unless forecast
+    )
     noise: Array  # float32 [n] unit-variance AR(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gcn_env.core.jit import inlined, kernel
+from gcn_env.core.params import DAY_BEFORE, NORMAL
 from gcn_env.core.state import CARBON, CLOUD, DRY, HUMID, LEADS_H, OUTLOOK_H, PRICE, WIND
 from gcn_env.core.supply import sun_and_wind
 
@@ -13,32 +14,44 @@ _CLOUD_SD, _WIND_SD = 3, 4  # columns of `Bank.sd`
 
 
 @inlined()
+def _expected(year, target, r, v, bank):
+    """What is forecast of hour `target` before an error is added."""
+    at = min(target, bank.values.shape[1] - 1)
+    if bank.forecast == NORMAL:
+        return float(bank.normal[at, r, v])
+    if bank.forecast == DAY_BEFORE:
+        at = max(0, target - 24)
+    return float(bank.values[year, at, r, v])
+
+
+@inlined()
 def _forecast(b, year, hour, clock, signals, bank):
-    values, sd, noise, ahead = bank.values, bank.sd, bank.noise, signals.ahead
-    last, n = values.shape[1] - 1, noise.shape[0]
+    sd, noise, ahead, n = bank.sd, bank.noise, signals.ahead, bank.noise.shape[0]
     for k in range(_N_LEADS):
         target = hour + LEADS_H[k]
-        source = max(0, target - 24) if bank.persistence == 1 else min(target, last)
         for r in range(ahead.shape[1]):
             for v in range(3):
                 at = (signals.noise_at[b] + target + 1877 * r + 613 * v) % n
-                ahead[b, r, k, v] = values[year, source, r, v] + sd[r, k, v] * noise[at]
+                ahead[b, r, k, v] = _expected(year, target, r, v, bank) + sd[r, k, v] * noise[at]
 
 
 @inlined()
 def _forecast_green(b, year, hour, clock, signals, bank, site):
     """What sun and wind are expected to give at the leads, in the middle of the hour; regions without either keep 0."""
-    values, sd, noise, green = bank.values, bank.sd, bank.noise, signals.green
-    last, n = values.shape[1] - 1, noise.shape[0]
+    sd, noise, green, n = bank.sd, bank.noise, signals.green, bank.noise.shape[0]
     for r in range(green.shape[1]):
         if site.pv_kw[r] <= 0.0 and site.wind_kw[r] <= 0.0:
             continue
         for k in range(_N_LEADS):
             target = hour + LEADS_H[k]
-            source = max(0, target - 24) if bank.persistence == 1 else min(target, last)
             at = signals.noise_at[b] + target + 1877 * r
-            cloud = values[year, source, r, CLOUD] + sd[r, k, _CLOUD_SD] * noise[(at + 613 * _CLOUD_SD) % n]
-            wind = values[year, source, r, WIND] + sd[r, k, _WIND_SD] * noise[(at + 613 * _WIND_SD) % n]
+            cloud = (
+                _expected(year, target, r, CLOUD, bank)
+                + sd[r, k, _CLOUD_SD] * noise[(at + 613 * _CLOUD_SD) % n]
+            )
+            wind = (
+                _expected(year, target, r, WIND, bank) + sd[r, k, _WIND_SD] * noise[(at + 613 * _WIND_SD) % n]
+            )
             cloud, dry = min(1.0, max(0.0, cloud)), signals.ahead[b, r, k, DRY]
             pv, turbines = sun_and_wind(r, target + 0.5, dry, cloud, wind, False, site)
             green[b, r, k] = pv + turbines

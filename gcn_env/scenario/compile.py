@@ -12,10 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gcn_env.core.params import CLASSES, SPLITS, Bank, Fleet, Geo, Money, Timing, WorldParams
+from gcn_env.core.params import (
+    CLASSES,
+    DAY_BEFORE,
+    NORMAL,
+    SPLITS,
+    TRUTH,
+    Bank,
+    Fleet,
+    Geo,
+    Money,
+    Timing,
+    WorldParams,
+)
 from gcn_env.core.state import Array
 from gcn_env.errors import UserError, nearest
-from gcn_env.scenario.compile_geo import borrowed, compile_links, data_sets, place
+from gcn_env.scenario.compile_geo import borrowed, compile_links, data_sets, place, weather_files
 from gcn_env.scenario.compile_market import compile_market, presence
 from gcn_env.scenario.compile_site import compile_site
 from gcn_env.scenario.load import read_yaml
@@ -23,6 +35,7 @@ from gcn_env.scenario.plants import PlantSite, compile_plants
 from gcn_env.scenario.schema import Hardware, Scenario
 from gcn_env.signals.bank import SignalBank, file_bank, synthetic_bank
 from gcn_env.signals.borrowed import Borrowed, lenders, lent
+from gcn_env.signals.epw import with_weather
 
 TRUST = {"public": 0, "private": 1, "tee": 2}
 NOISE_LENGTH = 16384
@@ -63,6 +76,11 @@ class World:
     def name(self) -> str:
         """Name of the scenario."""
         return self.scenario.name
+
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """What was interpolated in series, and changed or assumed in weather files: a line each."""
+        return (*map(str, self.bank.filled), *self.bank.notes)
 
     @property
     def n_regions(self) -> int:
@@ -248,18 +266,21 @@ def _money(s: Scenario, geo: Geo) -> Money:
 
 def _bank(s: Scenario, regions: list[Borrowed], data_dir: str | Path | None) -> SignalBank:
     profiles, prices = lenders(regions)
+    gap_h = s.signals.gaps.max_gap_h if s.signals.gaps.policy == "interpolate" else 0
     splits = {split: getattr(s.signals, split) for split in SPLITS}
     if s.signals.kind == "synthetic":
         bank = synthetic_bank(profiles, splits, s.signals.seed, prices)
     else:
-        gap_h = s.signals.gaps.max_gap_h if s.signals.gaps.policy == "interpolate" else 0
         folder = data_folder(s, data_dir)
         bank = file_bank(folder, profiles, splits, gap_h, prices, seed=s.signals.seed)
-    return lent(bank, prices, regions)
+    bank = lent(bank, prices, regions)
+    if any(r.weather_file for r in s.regions.values()):
+        bank = with_weather(bank, weather_files(s, data_folder(s, data_dir), gap_h))
+    return bank
 
 
 def _outside(s: Scenario, bank: SignalBank) -> Bank:
-    from gcn_env.signals.forecast import forecast_sd, noise_table
+    from gcn_env.signals.forecast import forecast_sd, noise_table, normals
 
     kind = s.signals.forecast.kind
     sd = forecast_sd(bank, kind, s.signals.forecast.error_scale)
@@ -269,7 +290,8 @@ def _outside(s: Scenario, bank: SignalBank) -> Bank:
         bank.hours,
         bank.weekday,
         np.ascontiguousarray(sd, np.float64),
-        int(kind == "persistence"),
+        {"persistence": DAY_BEFORE, "climatology": NORMAL}.get(kind, TRUTH),
+        normals(bank) if kind == "climatology" else np.empty((0, *bank.values.shape[2:]), np.float32),
         noise,
     )
 

@@ -15,10 +15,13 @@ from gcn_env.scenario.load import read_yaml
 from gcn_env.scenario.schema import ADJUSTMENTS, Region, Scenario
 from gcn_env.signals.borrowed import Borrowed
 from gcn_env.signals.climatology import sites
+from gcn_env.signals.epw import EpwYear, read_epw
+from gcn_env.signals.errors import DataError
 
 FIBRE_BASE_MS, FIBRE_MS_PER_KM = 2.0, 0.015  # [E] 2 x 1.5 x distance at 200 km/ms, and equipment at the ends
 SAME_SITE_MS = 1.0  # [E] inside a region
 LENT = ("price", "carbon", "weather")
+WEATHER_FILE_KM = 250.0  # further away a weather file is of another climate: borrowed, which needs a source
 
 
 @lru_cache(maxsize=1)
@@ -47,7 +50,8 @@ def borrowed(s: Scenario) -> list[Borrowed]:
     """
     out = []
     for name, r in s.regions.items():
-        own = {f"{v}_profile": str(getattr(r, f"{v}_profile") or r.profile) for v in LENT}
+        # a region with its own weather file may borrow carbon only: what weather comes with it is replaced
+        own = {f"{v}_profile": str(getattr(r, f"{v}_profile") or r.profile or r.carbon_profile) for v in LENT}
         for field, profile in {**({"profile": r.profile} if r.profile else {}), **own}.items():
             if profile not in sites():
                 near = nearest(profile, sites())
@@ -59,16 +63,43 @@ def borrowed(s: Scenario) -> list[Borrowed]:
     return out
 
 
-def _great_circle_km(a: Region, c: Region) -> float:
-    lat1, lat2 = math.radians(a.latitude_deg), math.radians(c.latitude_deg)
-    dlon = math.radians(c.longitude_deg - a.longitude_deg)
+def weather_files(s: Scenario, folder: Path, max_gap_h: int) -> dict[int, EpwYear]:
+    """Typical years by region number, of the regions that name an EPW file.
+
+    Raises:
+        UserError: a file that is absent, broken, or of another place without a `source` that says why.
+    """
+    out = {}
+    for i, (name, r) in enumerate(s.regions.items()):
+        if r.weather_file is None:
+            continue
+        where = f"regions.{name}.weather_file"
+        try:
+            year = read_epw(folder / r.weather_file, max_gap_h)
+        except DataError as error:
+            raise type(error)(f"{where}: {error}") from error
+        km = great_circle_km((r.latitude_deg, r.longitude_deg), (year.latitude, year.longitude))
+        if km > WEATHER_FILE_KM and not r.source:
+            raise UserError(
+                f"{where}: {r.weather_file} is of {year.place} at latitude {year.latitude:g}, longitude "
+                f"{year.longitude:g}, {km:,.0f} km from the region; name a file within {WEATHER_FILE_KM:g} km, or say "
+                "in `source` why this one is fair"
+            )
+        out[i] = year
+    return out
+
+
+def great_circle_km(a: tuple[float, float], c: tuple[float, float]) -> float:
+    """Distance of two places given as latitude and longitude [deg]."""
+    lat1, lat2 = math.radians(a[0]), math.radians(c[0])
+    dlon = math.radians(c[1] - a[1])
     cos = math.sin(lat1) * math.sin(lat2) + math.cos(lat1) * math.cos(lat2) * math.cos(dlon)
     return 6371.0 * math.acos(min(1.0, max(-1.0, cos)))
 
 
 def _rtt_ms(a: Region, c: Region, kind: str) -> float:
     """Round trip between two regions that no link gives."""
-    km = _great_circle_km(a, c)
+    km = great_circle_km((a.latitude_deg, a.longitude_deg), (c.latitude_deg, c.longitude_deg))
     if kind == "fibre":
         return FIBRE_BASE_MS + FIBRE_MS_PER_KM * km
     table = network_tables()["rtt_ms"]

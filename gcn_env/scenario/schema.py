@@ -62,7 +62,7 @@ class Gaps(Strict):
 class Forecast(Strict):
     """Error model of the forecasts."""
 
-    kind: Literal["noisy", "perfect", "persistence"] = "noisy"
+    kind: Literal["noisy", "perfect", "persistence", "climatology"] = "noisy"
     error_scale: NonNegative = 1.0
 
 
@@ -206,17 +206,22 @@ ADJUSTMENTS = (
 )  # fmt: skip
 
 
+WEATHER_LOANS = ("weather_profile", "weather_shift_k", "cloud_scale", "wind_scale")
+
+
 class Region(Strict):
     """A site with one grid connection, one plant and some pools.
 
     It stands at a fitted `profile`, or borrows price, carbon and weather (`gcn_env.signals.borrowed`): then it gives
-    its own clock and height, and `source` says why these loans are fair.
+    its own clock and height, and `source` says why these loans are fair. `weather_file` is an EPW file in the data
+    folder: a typical year of measured weather in place of any other, the same in every year.
     """
 
     profile: str | None = None
     price_profile: str | None = None
     carbon_profile: str | None = None
     weather_profile: str | None = None
+    weather_file: Annotated[str, Field(min_length=1)] | None = None
     price_scale: Positive = 1.0
     price_add_usd_per_mwh: float = 0.0
     carbon_scale: Positive = 1.0
@@ -238,8 +243,14 @@ class Region(Strict):
     @model_validator(mode="after")
     def _signals(self) -> Region:
         names = ("price_profile", "carbon_profile", "weather_profile")
+        weather = [n for n in WEATHER_LOANS if getattr(self, n) != type(self).model_fields[n].default]
+        if self.weather_file is not None and weather:
+            raise ValueError(
+                f"weather_file takes the place of {', '.join(weather)}; leave one or the other out"
+            )
         if self.profile is None:
-            missing = [n for n in (*names, "utc_offset_h", "elevation_m") if getattr(self, n) is None]
+            needed = [n for n in names if n != "weather_profile" or self.weather_file is None]
+            missing = [n for n in (*needed, "utc_offset_h", "elevation_m") if getattr(self, n) is None]
             if missing:
                 raise ValueError(f"give profile, or else also {', '.join(missing)}")
         fields = type(self).model_fields

@@ -38,7 +38,8 @@ class SignalBank:
         labels: year id of each row.
         split_rows: split name -> int64 row numbers, in the order the years were given.
         profiles: profile or file region of each region.
-        filled: what interpolation put in (files only).
+        filled: what interpolation put into series (files only).
+        notes: what was changed, filled in or assumed in weather files, a line each.
     """
 
     values: Array
@@ -48,6 +49,7 @@ class SignalBank:
     split_rows: dict[str, Array]
     profiles: tuple[str, ...]
     filled: tuple[Filled, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def n_regions(self) -> int:

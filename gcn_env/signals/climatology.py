@@ -3,7 +3,7 @@
 The model is stated in the header of `climatology.yaml`. Two things it leaves open are decided here.
 
 *Correlation between regions* (`cross_region.yaml`) is that of daily means. It is given to the parts of the
-process that make up a daily mean: in full to the time constants of 48 and 400 h, half to 10 h and to the
+process that make up a daily mean: in full to the time constants of 48 and 400 h, 0.7 to 10 h, half to the
 daily waves, none to 2 h and to the noise. On the open years the daily means, daily waves and hourly steps of
 neighbours (DE-LU and GB, PJM and New York, Ontario and New York) correlate at about 0.7, 0.35 and 0.15, hence
 these shares `SHARE`. What the shares and unequal weights take away from the daily mean is given back by
@@ -33,12 +33,17 @@ from gcn_env.signals.errors import DataError
 
 Array = npt.NDArray[Any]
 
-VARIABLES = ("price", "carbon", "drybulb", "wbd")  # order of the Cholesky factors: the first is met exactly
+VARIABLES = (
+    "drybulb",
+    "wbd",
+    "price",
+    "carbon",
+)  # order of the Cholesky factors: weather, then what it drives
 # cross-region share of: tau 2, 10, 48, 400 h, waves 60, 1000 h, noise
-SHARE = (0.0, 0.5, 1.0, 1.0, 0.5, 0.5, 0.0)
+SHARE = (0.0, 0.7, 1.0, 1.0, 0.5, 0.5, 0.0)
 # cross-region figure of the wet-bulb depression over that of the dry bulb (open years: 0.67-0.93)
 WET_BULB_SHARE = 0.7
-GROUP = ("fast", "fast", "mid", "slow", "fast", "fast", "fast")  # fitted correlation used by each part
+GROUP = ("fast", "fast", "mid", "slow", "wave", "wave", "fast")  # fitted correlation used by each part
 MAX_CORRELATION = 0.97
 TABLE_Z = 4.5  # the quantile table spans -TABLE_Z..TABLE_Z; the outermost fitted quantiles lie at |z| = 3.29
 TABLE_N = 2305
@@ -66,6 +71,8 @@ class Fit:
         quantiles: float64 [21] of the unit-variance residual.
         clip: lowest and highest multiple of the level (price only, else infinite).
         link: float64 [7] (wet-bulb depression only, else zero).
+        remap: float64 [2, 33], the fitted distribution of y and the observed one at the same probabilities (price
+            only, else empty).
     """
 
     levels: dict[int, float]
@@ -75,6 +82,7 @@ class Fit:
     quantiles: Array
     clip: tuple[float, float]
     link: Array
+    remap: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +94,7 @@ class Climatology:
         fits: profile -> variable -> fit (a profile without price lacks that key).
         quantile_p: float64 [21].
         tau_h: the four AR(1) time constants [h].
+        smooth_h: time constant of the low pass behind them [h].
         tau_diurnal_h: the two daily waves' time constants [h].
         years: calendar years that the levels of any profile cover.
         mixing: part -> float64 [13 * 4, 13 * 4]: rows (profile, variable), columns (profile, factor).
@@ -95,6 +104,7 @@ class Climatology:
     fits: dict[str, dict[str, Fit]]
     quantile_p: Array
     tau_h: tuple[float, ...]
+    smooth_h: float
     tau_diurnal_h: tuple[float, ...]
     years: tuple[int, ...]
     mixing: tuple[Array, ...]
@@ -151,6 +161,7 @@ def _parse_fit(row: dict[str, Any], n_basis: int) -> Fit:
         quantiles=np.array(row["quantiles"]),
         clip=(float(low), float(high)),
         link=_padded(row.get("link"), 7),
+        remap=np.array([row[k] for k in ("remap_from", "remap_to") if k in row], np.float32),
     )
 
 
@@ -176,18 +187,33 @@ def _symmetric(pairs: dict[str, float], names: tuple[str, ...]) -> Array:
     return out
 
 
-def daily_mean_variance(tau_h: float) -> float:
-    """Variance of the 24-h mean of a unit-variance hourly AR(1) with time constant `tau_h` [h]."""
-    phi = np.exp(-1.0 / tau_h)
+def low_pass_variance(tau_h: Array, smooth_h: float) -> Array:
+    """Variance of unit-variance AR(1) of time constants `tau_h` [h] after y(t) = q y(t-1) + (1-q) x(t)."""
+    p, q = np.exp(-1.0 / np.asarray(tau_h)), np.exp(-1.0 / smooth_h)
+    return np.asarray((1.0 + p * q) / (1.0 - p * q) * (1.0 - q) / (1.0 + q))
+
+
+def smooth_autocorrelation(tau_h: float, smooth_h: float, lag_h: Array) -> Array:
+    """Autocorrelation at `lag_h` [h] of an AR(1) of time constant `tau_h` behind that low pass: an AR(2).
+
+    Box and Jenkins, Time Series Analysis, 1970, on two real roots; the time constants must differ.
+    """
+    p, q = np.exp(-1.0 / tau_h), np.exp(-1.0 / smooth_h)
+    lag = np.asarray(lag_h) + 1.0
+    return np.asarray((p**lag * (1 - q * q) - q**lag * (1 - p * p)) / ((p - q) * (1 + p * q)))
+
+
+def daily_mean_variance(tau_h: float, smooth_h: float) -> float:
+    """Variance of the 24-h mean of a unit-variance hourly AR(2) with time constants `tau_h` and `smooth_h` [h]."""
     lag = np.arange(1, 24)
-    return float((24.0 + 2.0 * np.sum((24 - lag) * phi**lag)) / 24.0**2)
+    return float((24.0 + 2.0 * np.sum((24 - lag) * smooth_autocorrelation(tau_h, smooth_h, lag))) / 24.0**2)
 
 
 def _targets(
-    names: tuple[str, ...], fits: dict[str, dict[str, Fit]], cross: Any, tau_h: list[float]
+    names: tuple[str, ...], fits: dict[str, dict[str, Fit]], cross: Any, tau_h: list[float], smooth_h: float
 ) -> list[Array]:
     """Cross-region correlation of the fully shared parts of each variable, [13, 13] per variable."""
-    v = np.array([daily_mean_variance(t) for t in tau_h] + [0.0, 0.0, 1.0 / 24.0])
+    v = np.array([daily_mean_variance(t, smooth_h) for t in tau_h] + [0.0, 0.0, 1.0 / 24.0])
     share = np.array(SHARE)
     out = []
     for variable in VARIABLES:
@@ -238,16 +264,17 @@ def climatology() -> Climatology:
     regions, n_basis = raw["regions"], len(raw["basis"])
     names = tuple(sorted(regions))
     fits = {n: {v: _parse_fit(regions[n][v], n_basis) for v in VARIABLES if v in regions[n]} for n in names}
-    targets = _targets(names, fits, cross, raw["tau_h"])
+    targets = _targets(names, fits, cross, raw["tau_h"], raw["smooth_h"])
     groups = {
         g: _group_factors(np.array([_symmetric(regions[n][f"corr_{g}"], VARIABLES) for n in names]), targets)
-        for g in ("fast", "mid", "slow")
+        for g in dict.fromkeys(GROUP)
     }
     return Climatology(
         names=names,
         fits=fits,
         quantile_p=np.array(raw["quantile_p"]),
         tau_h=tuple(raw["tau_h"]),
+        smooth_h=float(raw["smooth_h"]),
         tau_diurnal_h=tuple(raw["tau_diurnal_h"]),
         years=tuple(sorted({y for f in fits.values() for v in f.values() for y in v.levels})),
         mixing=tuple(_mixing(*groups[g], s) for g, s in zip(GROUP, SHARE, strict=True)),

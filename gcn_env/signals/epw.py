@@ -72,6 +72,11 @@ class EpwYear:
     filled: tuple[Filled, ...]
     assumed: tuple[str, ...] = ()
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything was cut, filled in or assumed."""
+        return bool(self.capped_h or self.filled or self.assumed)
+
     def report(self) -> str:
         """One line on what was changed."""
         parts = (
@@ -79,7 +84,7 @@ class EpwYear:
             if self.capped_h
             else []
         )
-        parts += [str(f) for f in self.filled]
+        parts += [f.words() for f in self.filled]
         parts += [f"{name} assumed" for name in self.assumed]
         return f"{self.place}: {'; '.join(parts) or 'used as it is'}"
 
@@ -218,23 +223,17 @@ def read_epw(path: Path | str, max_gap_h: int = 0) -> EpwYear:
     )
 
 
-def with_weather(bank: SignalBank, typical: Mapping[str, EpwYear]) -> SignalBank:
+def with_weather(bank: SignalBank, typical: Mapping[int, EpwYear]) -> SignalBank:
     """The bank with the weather of some regions taken from EPW files, the same in every year.
 
     Args:
         bank: prices, carbon and the other regions' weather.
-        typical: profile -> typical year; the profile must be in the bank.
-
-    Raises:
-        DataError: a profile that the bank does not have.
+        typical: region number -> typical year.
     """
     values = np.array(bank.values)
-    for profile, year in typical.items():
-        if profile not in bank.profiles:
-            raise DataError(f"no region of profile {profile!r} in the bank (has: {', '.join(bank.profiles)})")
-        for r in (i for i, p in enumerate(bank.profiles) if p == profile):
-            values[:, :HOURS, r, 2:] = year.values
-            values[:, HOURS:BANK_HOURS, r, 2:] = year.values[-24:]
+    for r, year in typical.items():
+        values[:, :HOURS, r, 2:] = year.values
+        values[:, HOURS:BANK_HOURS, r, 2:] = year.values[-24:]
     values.setflags(write=False)
-    filled = tuple(f for year in typical.values() for f in year.filled)
-    return dataclasses.replace(bank, values=values, filled=bank.filled + filled)
+    notes = tuple(year.report() for year in typical.values() if year.changed)
+    return dataclasses.replace(bank, values=values, notes=bank.notes + notes)

@@ -1,8 +1,9 @@
 """Forecast errors of price, carbon intensity, dry bulb, cloud cover and wind, 1 to 24 h ahead.
 
-Three kinds: `perfect` (the truth), `persistence` (the value a day before the target hour) and `noisy` (truth
-plus Gaussian errors). For `noisy` the error's standard deviation is a share of what persistence misses in
-that region: `s = SHARE[variable][lead] * scale of |x(t) - x(t - 24 h)|`, so that a calm grid is forecast well
+Four kinds: `perfect` (the truth), `persistence` (the value a day before the target hour), `climatology`
+(the mean of the training years at that hour of the day and time of the year) and `noisy` (truth plus
+Gaussian errors). For `noisy` the error's standard deviation is a share of what persistence misses in that
+region: `s = SHARE[variable][lead] * scale of |x(t) - x(t - 24 h)|`, so that a calm grid is forecast well
 and a wild one badly. The scale is sqrt(pi / 2) times the mean absolute error of persistence, errors cut at
 their 99th percentile: what a Gaussian with the same mean absolute error has, without a year's few price
 spikes swamping every other hour.
@@ -25,12 +26,13 @@ import numpy.typing as npt
 from gcn_env.core.state import LEADS_H
 from gcn_env.errors import nearest
 from gcn_env.signals.bank import COLUMNS, SignalBank
+from gcn_env.signals.calendar import BANK_HOURS
 from gcn_env.signals.draws import smooth
 from gcn_env.signals.errors import DataError
 
 Array = npt.NDArray[Any]
 
-KINDS = ("noisy", "perfect", "persistence")
+KINDS = ("noisy", "perfect", "persistence", "climatology")
 VARIABLES = ("price", "carbon", "drybulb", "cloud", "wind")  # what is forecast
 TAU_H = 6.0  # memory of forecast errors over target hours [h]; an engineering figure
 SHARE: Mapping[str, tuple[float, ...]] = {  # of the persistence scale, at LEADS_H
@@ -48,6 +50,7 @@ FLOOR = (
     0.3,
 )  # USD/MWh, gCO2e/kWh, K, 1, m/s: no forecast of tomorrow is better than this
 _CUT = 99.0  # percentile at which persistence errors are cut
+NORMAL_DAYS = 15  # either side of a day: its normal is the mean over that month, hour by hour
 
 
 def noise_table(seed: int, n: int = 16384) -> Array:
@@ -70,6 +73,31 @@ def noise_table(seed: int, n: int = 16384) -> Array:
     return np.asarray(out / out.std(), np.float32)
 
 
+def normals(bank: SignalBank, split: str | None = "train") -> Array:
+    """What is usual at each hour of a UTC year, float32 [8784, R, 8]: no other split is looked at.
+
+    The mean over the years of a split and over the 31 days around each, at the same hour of the day; the year is taken
+    as a circle, and hours beyond a common year repeat its last day.
+
+    Args:
+        bank: the signals.
+        split: whose years are used; None, or a bank without that split: all years.
+    """
+    days = BANK_HOURS // 24 - 1  # of a common year; a leap year's last day is left out
+    mean = bank.values[_rows(bank, split), : days * 24].mean(axis=0, dtype=np.float64)
+    by_day = mean.reshape(days, 24, *mean.shape[1:])
+    around = np.concatenate([by_day[-NORMAL_DAYS:], by_day, by_day[:NORMAL_DAYS]])
+    total = np.concatenate([np.zeros_like(around[:1]), np.cumsum(around, axis=0)])
+    width = 2 * NORMAL_DAYS + 1
+    smooth_days = (total[width:] - total[:-width]) / width
+    out = np.concatenate([smooth_days, smooth_days[-1:]]).reshape(BANK_HOURS, *mean.shape[1:])
+    return np.ascontiguousarray(out, np.float32)
+
+
+def _rows(bank: SignalBank, split: str | None) -> Array:
+    return bank.split_rows[split] if split in bank.split_rows else np.arange(len(bank.labels))
+
+
 def persistence_scale(bank: SignalBank, split: str | None = "train") -> Array:
     """Scale of |x(t) - x(t - 24 h)|, float64 [R, 5] in the variables' units.
 
@@ -77,7 +105,7 @@ def persistence_scale(bank: SignalBank, split: str | None = "train") -> Array:
         bank: the signals.
         split: whose years are used; None, or a bank without that split: all years.
     """
-    rows = bank.split_rows[split] if split in bank.split_rows else np.arange(len(bank.labels))
+    rows = _rows(bank, split)
     out = np.empty((bank.n_regions, len(VARIABLES)))
     for r in range(bank.n_regions):
         for v, column in enumerate(map(COLUMNS.index, VARIABLES)):
@@ -98,7 +126,7 @@ def forecast_sd(bank: SignalBank, kind: str, error_scale: float = 1.0, split: st
 
     Args:
         bank: the signals; only the years of `split` are looked at.
-        kind: noisy, perfect or persistence; the last two add no noise and give zeros.
+        kind: one of `KINDS`; all but noisy add no noise and give zeros.
         error_scale: factor on the errors of `noisy`, 0 or more.
         split: see `persistence_scale`.
 

@@ -77,11 +77,14 @@ class Filled:
     gaps: int
     longest_h: int
 
-    def __str__(self) -> str:
+    def words(self) -> str:
+        """Variable and hours."""
         return (
-            f"{self.region} {self.year} {self.variable}: {self.hours} h interpolated in {self.gaps} gap(s), "
-            f"longest {self.longest_h} h"
+            f"{self.variable}: {self.hours} h interpolated in {self.gaps} gap(s), longest {self.longest_h} h"
         )
+
+    def __str__(self) -> str:
+        return f"{self.region} {self.year} {self.words()}"
 
 
 @lru_cache(maxsize=8)

@@ -23,6 +23,7 @@ from gcn_env.signals.climatology import (
     Climatology,
     climatology,
     curves,
+    low_pass_variance,
     quantile_table,
     sites,
 )
@@ -30,8 +31,10 @@ from gcn_env.signals.draws import normal_table, raw_bits
 from gcn_env.signals.errors import DataError
 from gcn_env.signals.sky import sky
 
-# log s.d. about a fitted year's level; year-on-year moves are larger
-LEVEL_SPREAD = {"price": 0.15, "carbon": 0.05}
+LEVELLED = ("price", "carbon")
+# how far a drawn level moves from a fitted year's, over the log s.d. of the profile's fitted levels (an engineering
+# figure): half leaves every level between or just beyond the fitted ones, and a steady grid steady
+LEVEL_MOVE = 0.5
 DRIEST = 0.05  # relative humidity; 12 of 13 sites never fell below 9 % in the fitted years
 _PARTS = 9  # streams of one variable: four AR(1), C and E of two daily waves, noise
 _PART_OF = (0, 1, 2, 3, 4, 4, 5, 5, 6)  # stream -> part with a weight and a mixing matrix of its own
@@ -43,9 +46,8 @@ def draw_levels(profiles: Sequence[str], year_id: int, seed: int) -> dict[str, d
     """Price and carbon level of each profile in one synthetic year.
 
     One fitted calendar year is drawn for all profiles together, so that a dear year is dear everywhere it was
-    (regions without that year take the mean of their own). Each profile then moves by its own lognormal
-    factor with log standard deviations `LEVEL_SPREAD` (engineering figures: levels of unseen years lie
-    between and beyond the fitted ones).
+    (regions without that year take the mean of their own). Each profile then moves by its own lognormal factor of
+    log standard deviation `level_spread`, since levels of unseen years lie between and beyond the fitted ones.
     """
     c = climatology()
     years = c.years
@@ -54,11 +56,22 @@ def draw_levels(profiles: Sequence[str], year_id: int, seed: int) -> dict[str, d
     for name in profiles:
         moves = normal_table()[raw_bits(seed, year_id, name, _LEVELS, 4 * _PARTS)]
         out[name] = {
-            v: fitted_level(name, v, anchor) * float(np.exp(spread * moves[k]))
-            for k, (v, spread) in enumerate(LEVEL_SPREAD.items())
+            v: fitted_level(name, v, anchor) * float(np.exp(level_spread(name, v) * moves[k]))
+            for k, v in enumerate(LEVELLED)
             if v in c.fits[name]
         }
     return out
+
+
+def level_spread(profile: str, variable: str) -> float:
+    """Log s.d. of a drawn level about a fitted year's: `LEVEL_MOVE` times that of the fitted levels.
+
+    A profile with one fitted year takes the median of the others.
+    """
+    c = climatology()
+    levels = {n: list(c.fits[n][variable].levels.values()) for n in c.names if variable in c.fits[n]}
+    own = {n: float(np.std(np.log(v))) for n, v in levels.items() if len(v) > 1}
+    return LEVEL_MOVE * own.get(profile, float(np.median(list(own.values()))))
 
 
 def fitted_level(profile: str, variable: str, calendar_year: int) -> float:
@@ -115,12 +128,24 @@ def _processes(c: Climatology, rows: list[int], seed: int, year_id: int, hours: 
     return x
 
 
+def _low_passed(c: Climatology, x: Array) -> Array:
+    """Sum over four AR(1) [hours, 4, rows] behind the low pass, each at the variance it had before, [hours, rows]."""
+    q = np.exp(-1.0 / c.smooth_h)
+    gain = 1.0 / np.sqrt(low_pass_variance(np.array(c.tau_h), c.smooth_h))
+    z = x[:, 0] * np.float32((1.0 - q) * gain[0])
+    for k in range(1, 4):
+        z += x[:, k] * np.float32((1.0 - q) * gain[k])
+    z[0] = x[0].sum(axis=0)  # the first hour is drawn from the stationary distribution
+    for lag in (1, 2, 4, 8, 16):  # sum of q**k z(t - k) for k < 32 by doubling; what is left is below 1e-9
+        z[lag:] += np.float32(q**lag) * z[:-lag]
+    return z
+
+
 def _residuals(c: Climatology, rows: list[int], seed: int, year_id: int, hours: int) -> Array:
     """Unit-variance residuals u = Q(Phi(z)), float32 [hours, rows]."""
     x = _processes(c, rows, seed, year_id, hours)
-    z = x[:, 0] + x[:, 1]
-    for k in (2, 3, 8):
-        z += x[:, k]
+    z = _low_passed(c, x[:, :4])
+    z += x[:, 8]
     all_sites = sites()
     offsets = [all_sites[c.names[r // 4]].utc_offset_h for r in rows]
     angle = 2.0 * np.pi * (np.arange(24)[:, None] + np.array(offsets)[None, :]) / 24.0
@@ -167,8 +192,13 @@ def _weather(profile: str, weekday: int, hours: int, u_dry: Array, u_wbd: Array)
 
 def _price(profile: str, weekday: int, hours: int, u: Array, level: float) -> Array:
     mean, sd, _ = curves(profile, "price", weekday, hours)
-    low, high = climatology().fit(profile, "price").clip
-    price = np.clip(level * 0.25 * np.sinh(mean + sd * u), level * low, level * high)
+    fit = climatology().fit(profile, "price")
+    y = mean + sd * u
+    if len(fit.remap):
+        unit = np.sinh(y)
+        y = np.interp(np.arcsinh(unit * (4.0 / np.median(unit))), *fit.remap)
+    low, high = fit.clip
+    price = np.clip(level * 0.25 * np.sinh(y), level * low, level * high)
     return np.asarray(price * (level / np.median(price)))
 
 
@@ -210,7 +240,7 @@ def synthetic_year(
         levels = draw_levels(names, year_id, seed)
     else:
         levels = {
-            n: {v: fitted_level(n, v, calendar_levels) for v in LEVEL_SPREAD if v in c.fits[n]} for n in names
+            n: {v: fitted_level(n, v, calendar_levels) for v in LEVELLED if v in c.fits[n]} for n in names
         }
     out = np.empty((BANK_HOURS, len(profiles), len(COLUMNS)), np.float32)
     prices = {n: _price(n, weekday, hours, column[n, "price"], levels[n]["price"]) for n in set(priced)}

@@ -1,5 +1,6 @@
 """Synthetic years, banks and forecasts: repeatable, independent of their neighbours, physical, and pinned."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -14,8 +15,16 @@ from gcn_env.signals.bank import COLUMNS, SignalBank, check_splits, file_bank, s
 from gcn_env.signals.calendar import BANK_HOURS, first_weekday, year_hours
 from gcn_env.signals.climatology import TABLE_N, VARIABLES, climatology, projected, quantile_table, sites
 from gcn_env.signals.errors import DataError
-from gcn_env.signals.forecast import FLOOR, KINDS, SHARE, forecast_sd, noise_table, persistence_scale
-from gcn_env.signals.synthetic import LEVEL_SPREAD, draw_levels, fitted_level, synthetic_year, synthetic_years
+from gcn_env.signals.forecast import (
+    FLOOR,
+    KINDS,
+    SHARE,
+    forecast_sd,
+    noise_table,
+    normals,
+    persistence_scale,
+)
+from gcn_env.signals.synthetic import draw_levels, fitted_level, level_spread, synthetic_year, synthetic_years
 
 FIVE = ["US-NY-NYIS", "DE-LU", "SG", "US-TEX-ERCO", "JP-TK"]
 PRICED = [n for n in climatology().names if n != "ZA"]
@@ -135,7 +144,9 @@ def test_levels_of_a_year_are_shared_and_vary():
     assert np.corrcoef(logs.T)[0, 1] > 0.5  # a dear year is dear in both
     fitted = list(climatology().fit("GB", "price").levels.values())
     assert np.exp(logs[:, 1].mean()) == pytest.approx(np.exp(np.mean(np.log(fitted))), rel=0.1)
-    assert logs[:, 0].std() > LEVEL_SPREAD["price"]
+    assert logs[:, 0].std() > level_spread("DE-LU", "price") > 0.1
+    steady = np.log([draw_levels(["ZA"], y, 0)["ZA"]["carbon"] for y in range(300)])
+    assert steady.std() < 0.01  # three fitted years within 1 %
 
 
 def test_correlation_matrices():
@@ -261,6 +272,24 @@ def test_forecast_kinds(bank):
     with pytest.raises(DataError, match="error_scale"):
         forecast_sd(bank, "noisy", -1.0)
     assert not forecast_sd(bank, "noisy", 0.0).any()
+
+
+def test_normals_are_of_the_training_years_only(bank):
+    normal = normals(bank)
+    assert (normal.shape, normal.dtype) == ((BANK_HOURS, 5, state.N_BANK), np.dtype(np.float32))
+    changed = np.array(bank.values)
+    changed[bank.split_rows["test"]] += 100.0
+    changed[bank.split_rows["validation"]] = 0.0
+    np.testing.assert_array_equal(normals(dataclasses.replace(bank, values=changed)), normal)
+    # 3 pm on 10 July in the first region: the mean over both years and over 31 days at that hour
+    day, hour = 190, 15
+    at = (np.arange(day - 15, day + 16) * 24 + hour)[:, None]
+    want = bank.values[[0, 1], at, 0].mean((0, 1), dtype=float)
+    np.testing.assert_allclose(normal[day * 24 + hour, 0], want, rtol=1e-5)
+    # of another weather than ours, a season's normal is nearer than the yearly mean
+    test = bank.values[bank.split_rows["test"][0], :8760, 0, 2]
+    assert np.abs(test - normal[:8760, 0, 2]).mean() < 0.6 * np.abs(test - test.mean()).mean()
+    np.testing.assert_array_equal(normal[8760:], normal[8736:8760])
 
 
 def test_a_flat_series_keeps_an_error():

@@ -113,7 +113,7 @@ def test_an_epw_file_brings_its_own_sky(tmp_path):
     cover = ((1 - 0.6) / 0.75) ** (1 / 3.4)
     noon = np.arange(17, HOURS, 24)
     np.testing.assert_allclose(year.values[noon, 4], cover, atol=2e-3)
-    bank = with_weather(synthetic_bank(["GB"], {"train": [2023]}, 0), {"GB": year})
+    bank = with_weather(synthetic_bank(["GB"], {"train": [2023]}, 0), {0: year})
     assert bank.values[0, noon, 0, CLOUD] == pytest.approx(cover, abs=2e-3)
     assert bank.values[0, 100, 0, WIND] == 6.5
 

@@ -1,0 +1,1 @@
+"""Synthetic signals against real ones: measures, tables and figures of `validate_signals.py`."""
