@@ -53,7 +53,7 @@ def accelerators(world: World) -> np.ndarray:
 
 def size(world: World) -> dict[str, Any]:
     """What the world consists of."""
-    devices = world.params.fleet.devices
+    devices = world.params.fleet.devices * np.array(world.scenario.counted)
     return {
         "regions": world.n_regions,
         "pools": world.n_pools,
@@ -68,10 +68,11 @@ def pace(world: World, spec: str, seed: int, steps: int) -> dict[str, float]:
     sim, rule, memory = Sim(world, SPEED_ENVS, split="test"), policy.load(spec, world), None
     sim.reset(episode_seeds(seed, SPEED_ENVS))
     fast, fleet = accelerators(world), world.params.fleet
-    begins, spent, busy, live = np.ones(SPEED_ENVS, np.bool_), [], 0.0, 0.0
+    begins, spent, busy, there, live = np.ones(SPEED_ENVS, np.bool_), [], 0.0, 0.0, 0.0
     for t in range(steps):
         actions, memory = rule.predict(sim.obs, memory, begins)
         begins[:] = False
+        there += float((fleet.devices * (sim.state.pools.away_h == 0.0))[:, fast].sum()) / SPEED_ENVS
         begin = time.perf_counter()
         sim.step(actions)
         if t:  # the first step compiles
@@ -81,7 +82,7 @@ def pace(world: World, spec: str, seed: int, steps: int) -> dict[str, float]:
     held = nbytes(sim.state) + 2 * sum(v.nbytes for v in sim.obs.values())
     return {
         "env_steps_per_s": SPEED_ENVS / float(np.median(spent)),
-        "use_of_accelerators": busy / steps / float(fleet.devices[fast].sum()),
+        "use_of_accelerators": busy / there,
         "live_jobs": live / steps,
         "mb_per_env": held / SPEED_ENVS / 1e6,
         "mb_shared": world.bank.nbytes / 1e6,

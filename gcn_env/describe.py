@@ -9,7 +9,7 @@ from gcn_env.observation import TABLES
 from gcn_env.scenario.compile import World
 from gcn_env.scenario.load import load_scenario, shipped
 from gcn_env.scenario.plants import archetype, archetypes, sources
-from gcn_env.scenario.schema import Region
+from gcn_env.scenario.schema import Region, Scenario
 from gcn_env.tables import Table
 
 _HEADINGS = {
@@ -86,7 +86,7 @@ def plants_page() -> str:
 
 def scenario_page(world: World) -> str:
     """Markdown of one world: regions, pools, job sources."""
-    s, f = world.scenario, world.params.fleet
+    s = world.scenario
     lines = [f"# {s.name}\n\n{s.doc.strip()}\n\n"]
     lines.append(
         f"Steps of {s.time.step_min:g} min, {world.horizon} an episode; {world.n_slots} job slots, "
@@ -97,11 +97,11 @@ def scenario_page(world: World) -> str:
         plant = f"{region.plant.archetype}: {archetype(region.plant.archetype)['name']}"
         kw = world.params.geo.design_kw[r]
         lines.append(f"| {name} | {_signals(region)} | {region.jurisdiction} | {plant} | {kw:,.0f} |\n")
-    lines.append("\n| pool | hardware | devices | per node | trust |\n|---|---|---|---|---|\n")
-    trust = [p.trust for region in s.regions.values() for p in region.pools.values()]
-    for p, name in enumerate(world.pool_names):
+    lines.append("\n| pool | hardware | devices | per node | trust | terms |\n|---|---|---|---|---|---|\n")
+    for name, pool in s.pools.items():
         lines.append(
-            f"| {name} | {world.hardware_names[p]} | {int(f.devices[p])} | {int(f.node[p])} | {trust[p]} |\n"
+            f"| {name} | {pool.hardware} | {pool.devices} | {pool.devices_per_node} | {pool.trust} "
+            f"| {_terms(name, s)} |\n"
         )
     lines.append("\n| job source | class | load | from | restricted |\n|---|---|---|---|---|\n")
     for name, j in s.jobs.items():
@@ -118,6 +118,22 @@ def scenario_page(world: World) -> str:
             "\nSources (V read, R recalled, E estimate):\n\n" + "".join(f"- {text}\n" for text in s.sources)
         )
     return "".join(lines)
+
+
+def _terms(name: str, s: Scenario) -> str:
+    """On whose terms a pool is there: own, rented, let when spare, a place of a pod."""
+    pool = s.pools[name]
+    if pool.rent is not None:
+        back = (
+            f", taken back {pool.rent.reclaims_per_week:g} times a week"
+            if pool.rent.reclaims_per_week
+            else ""
+        )
+        return f"rented at {pool.rent.usd_per_device_h:g} USD/h{back}"
+    words = [f"place of pod {k}" for k, pod in s.pods.items() if name in pod.timetable.values()] or ["own"]
+    return ", ".join(
+        [*words, *([] if pool.let is None else [f"spare let at {pool.let.usd_per_device_h:g} USD/h"])]
+    )
 
 
 def _signals(region: Region) -> str:
@@ -146,8 +162,8 @@ def catalogue_page() -> str:
     lines = ["| scenario | regions | pools | devices | what it is |\n|---|---|---|---|---|\n"]
     for name in shipped():
         s = load_scenario(name)
-        pools = [p for r in s.regions.values() for p in r.pools.values()]
-        devices = sum(p.devices for p in pools)
+        pools = s.pools.values()
+        devices = sum(p.devices for p, once in zip(pools, s.counted, strict=True) if once)
         first = " ".join(s.doc.split()).split(". ")[0].rstrip(".")
         lines.append(f"| {name} | {len(s.regions)} | {len(pools)} | {devices:,} | {first} |\n")
     return "".join(lines)

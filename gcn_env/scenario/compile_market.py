@@ -92,7 +92,7 @@ def compile_market(s: Scenario) -> Market:
     Raises:
         UserError: a pod's timetable that names an unknown pool, unequal pools, or leaves before it arrives.
     """
-    pools = {f"{r}/{name}": pool for r, region in s.regions.items() for name, pool in region.pools.items()}
+    pools = s.pools
     pod, comes, leaves, move_usd, pod_notice = _pods(s, pools)
 
     def rented(pick: Any, own: float) -> Array:

@@ -428,3 +428,17 @@ class Scenario(Strict):
     sensors: Sensors = Sensors()
     prices: Prices
     data_dir: str | None = None
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """All pools by REGION/POOL, in the order of the fleet."""
+        return {
+            f"{r}/{name}": pool for r, region in self.regions.items() for name, pool in region.pools.items()
+        }
+
+    @property
+    def counted(self) -> tuple[bool, ...]:
+        """By pool: whether its devices count in a sum over the fleet; a pod's count at its first place only."""
+        stops = [list(dict.fromkeys(pod.timetable.values())) for pod in self.pods.values()]
+        again = {name for places in stops for name in places[1:]}
+        return tuple(name not in again for name in self.pools)
