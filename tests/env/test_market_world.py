@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gcn_env.core.state import PENDING
+from gcn_env.describe import scenario_page
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.observation import PAIRS, POOLS
 from tests.worlds import CALM, arrays, legal_actions, make, seeded, wild_actions, world
@@ -217,3 +218,14 @@ def test_loads_count_a_pod_once():
     there = 2 * 16 * (1.0 - 0.5 / 2.0) / 2.0  # of 32 places: one pod, on the road a quarter of its time
     np.testing.assert_allclose(share[[0, 2]], there / 32.0, rtol=0.02)
     assert share[3] == 1.0
+
+
+def test_pages_say_on_whose_terms_a_pool_is_there():
+    rented, let, rover = (scenario_page(world(overrides=o)) for o in (RENTED, LET, ROVING))
+    assert (
+        "| north/gpu | gpu_a100_sxm_80gb | 32 | 8 | public | rented at 2 USD/h, taken back 40 times a week |"
+        in rented
+    )
+    assert "| own, spare let at 1 USD/h |" in let
+    assert rover.count("| place of pod rover |") == 2
+    assert world(overrides=ROVING).scenario.counted == (False, True, True)
