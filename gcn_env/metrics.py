@@ -86,6 +86,8 @@ KPIS = Table(
         Row("faults", "1", 0, BIG, "faults of cooling plants that began"),
         Row("moved_tb", "TB", 0, BIG, "data moved between regions"),
         Row("network_mwh", "MWh", 0, BIG, "energy of moving it, beside that of the sites"),
+        Row("let_device_h", "device h", 0, BIG, "device-hours let to others"),
+        Row("reclaimed", "1", 0, BIG, "rented pools taken back by their owners"),
     ),
 )
 
@@ -97,7 +99,9 @@ HEADLINE = (
 )  # fmt: skip
 
 # KPIs for which more is better; every other one is a cost, a burden or neutral.
-MORE_IS_BETTER = frozenset({"completed", "erf", "ref", "cer", "renewable_mwh", "heat_sold_mwh"})
+MORE_IS_BETTER = frozenset(
+    {"completed", "erf", "ref", "cer", "renewable_mwh", "heat_sold_mwh", "let_device_h"}
+)
 COOLING = ("air_fans", "compressors", "pumps", "rejection", "humidifiers")  # rows of FLOWS
 
 
@@ -163,6 +167,7 @@ def kpis(terms: npt.ArrayLike, flows: npt.ArrayLike, counts: npt.ArrayLike) -> A
         "compressor_starts": f["starts"],
         "moved_tb": c["moved"] / 1e3,
         "network_mwh": f["network"] / 1e3,
+        "let_device_h": f["let"],
     }
     return np.stack([values[n] if n in values else c[n] for n in KPIS.names], axis=-1)
 

@@ -116,34 +116,35 @@ def draw_absence(b, p, state, market):
 
 
 @inlined()
-def _reclaim(b, p, dt, state, jobs, pools, fleet, work, market, ledger):
-    """The owner of rented pool `p`: gives it, announces, takes it back."""
+def _reclaim(b, p, dt, state, pools, market, ledger):
+    """The owner of rented pool `p` gives it, announces, takes it back; returns whether it is taken now."""
     if pools.away_h[b, p] > 0.0:
         pools.away_h[b, p] = max(0.0, pools.away_h[b, p] - dt)
-        return
+        return False
     if pools.notice_h[b, p] > 0.0:
         pools.notice_h[b, p] = max(0.0, pools.notice_h[b, p] - dt)
     elif rng.uniform(state, b, rng.MARKET) < 1.0 - math.exp(-market.reclaim[p] * dt):
         pools.notice_h[b, p] = dt * math.floor(market.notice_h[p] / dt + _TINY_H)
     else:
-        return
+        return False
     if pools.notice_h[b, p] > _TINY_H:
-        return
+        return False
     pools.notice_h[b, p] = 0.0
     pools.away_h[b, p] = draw_absence(b, p, state, market)
     ledger.counts[b, C.reclaimed] += 1.0
-    leave(b, p, market.notice_h[p] > 0.0, jobs, pools, fleet, work, ledger)
+    return True
 
 
 @inlined()
-def _travel(b, p, hour, jobs, pools, fleet, work, market, ledger):
-    """The pod that may stand at pool `p`: comes, announces that it will leave, leaves."""
+def _travel(b, p, hour, pools, market, ledger):
+    """The pod that may stand at pool `p` comes, announces that it will leave, leaves; returns whether it leaves now."""
     here = pools.away_h[b, p] == 0.0
     pools.away_h[b, p], until = pod_hours(p, hour, market)
     pools.notice_h[b, p] = until if until <= market.notice_h[p] else 0.0
-    if here and pools.away_h[b, p] > 0.0:
-        ledger.terms[b, T.pods] += market.move_usd[p]
-        leave(b, p, market.notice_h[p] > 0.0, jobs, pools, fleet, work, ledger)
+    if not here or pools.away_h[b, p] == 0.0:
+        return False
+    ledger.terms[b, T.pods] += market.move_usd[p]
+    return True
 
 
 @inlined()
@@ -169,11 +170,14 @@ def trade(lo, hi, dt, clock, jobs, pools, plants, fleet, work, market, ledger):
                 if new_hour:
                     phi = market.phi[p] if rented else DEMAND_PHI
                     pools.mood[b, p] = moved(pools.mood[b, p], phi, rng.normal(state, b, rng.MARKET))
+            left = False
             if rented:
                 pools.price[b, p] = spot_price(market.rent_usd[p], market.sigma[p], pools.mood[b, p])
-                _reclaim(b, p, dt, state, jobs, pools, fleet, work, market, ledger)
+                left = _reclaim(b, p, dt, state, pools, market, ledger)
             elif market.pod[p] >= 0:
-                _travel(b, p, now_h[b] + _TINY_H, jobs, pools, fleet, work, market, ledger)
+                left = _travel(b, p, now_h[b] + _TINY_H, pools, market, ledger)
+            if left:
+                leave(b, p, market.notice_h[p] > 0.0, jobs, pools, fleet, work, ledger)
 
 
 @inlined()
