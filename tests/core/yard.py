@@ -73,52 +73,95 @@ def run_through(yard, n, dt, steps=10**6):
     return start, gone
 
 
-def reserved(need, room, running, held):
-    """(when `need` devices will be free, how many are spare then)."""
-    for end in sorted(set(running.values())):
-        room += sum(held[i] for i in running if running[i] == end)
-        if room >= need:
-            return end, room - need
-    return math.inf, 0
+class Racks:
+    """Nodes of `size` devices each, as a list that says what is free on each."""
+
+    def __init__(self, nodes, size):
+        self.size, self.free, self.touched, self.held, self.clock = size, [size] * nodes, [0] * nodes, {}, 0
+
+    def room_for(self, held, free):
+        """[(node, devices)] for a job: whole empty nodes, and for the rest the shared one with least room.
+
+        Of equals the one last touched; None if it does not fit. `free` says what is free on each node.
+        """
+        whole, part = divmod(held, self.size)
+        empty = [k for k, f in enumerate(free) if f == self.size]
+        shared = [(f, -self.touched[k], k) for k, f in enumerate(free) if part and part <= f < self.size]
+        if shared:
+            return (
+                [(k, self.size) for k in empty[:whole]] + [(min(shared)[2], part)]
+                if len(empty) >= whole
+                else None
+            )
+        if len(empty) < whole + (part > 0):
+            return None
+        return [(k, self.size) for k in empty[:whole]] + [(k, part) for k in empty[whole : whole + 1] if part]
+
+    def take(self, i, held):
+        """Job `i` gets its devices."""
+        self.held[i] = self.room_for(held, self.free)
+        self._change(i, -1)
+
+    def leave(self, i):
+        """Job `i` leaves them."""
+        self._change(i, 1)
+        del self.held[i]
+
+    def _change(self, i, sign):
+        self.clock += 1
+        for k, n in self.held[i]:
+            self.free[k] += sign * n
+            self.touched[k] = self.clock
+
+    def then(self, ends, hour, taken=()):
+        """What is free on each node at `hour`, if `taken` were taken now and nothing else started."""
+        free = list(self.free)
+        for i, end in ends.items():
+            for k, n in self.held[i] if end <= hour else ():
+                free[k] += n
+        for k, n in taken:
+            free[k] -= n
+        return free
 
 
-def easy(ready, work, held, first, devices):
-    """Start times under EASY: a slow reference that says what it does.
+def easy(ready, work, held, first, nodes, size=1):
+    """Start times under EASY on `nodes` nodes of `size` devices: a slow reference that says what it does.
 
     Events (a job comes, a job ends) in order of time, then of arrival number. After each, in queue order
-    (inference, then time of coming): start heads while they fit; give the next head a reservation at the time
-    when enough devices are free; start later jobs that end by then, or that leave enough for the head then.
+    (inference, then time of coming): start heads while they fit; the next head is promised the hour at which it
+    would fit if only running jobs ended; start later jobs that fit and, if they run beyond that hour, leave it room
+    then.
     """
     start, events = {}, [(t, i, "comes") for i, t in enumerate(ready)]
     heapq.heapify(events)
-    queue, running = [], {}
+    queue, ends, racks = [], {}, Racks(nodes, size)
     while events:
         now, who, what = heapq.heappop(events)
         if what == "comes":
             queue.append(who)
             queue.sort(key=lambda i: (not first[i], ready[i], i))
         else:
-            del running[who]
+            racks.leave(who)
+            del ends[who]
 
         def begin(i, now=now):
+            racks.take(i, held[i])
             queue.remove(i)
-            start[i], running[i] = now, now + work[i]
-            heapq.heappush(events, (running[i], i, "ends"))
+            start[i], ends[i] = now, now + work[i]
+            heapq.heappush(events, (ends[i], i, "ends"))
 
-        def free():
-            return devices - sum(held[i] for i in running)
-
-        while queue and held[queue[0]] <= free():
+        while queue and racks.room_for(held[queue[0]], racks.free):
             begin(queue[0])
         if not queue:
             continue
-        shadow, spare = reserved(held[queue[0]], free(), running, held)
+        head = held[queue[0]]
+        promised = next(
+            (t for t in sorted(set(ends.values())) if racks.room_for(head, racks.then(ends, t))), math.inf
+        )
         for i in list(queue[1:]):
-            if held[i] > free():
-                continue
-            if now + work[i] <= shadow:
-                begin(i)
-            elif held[i] <= spare:
-                spare -= held[i]
+            nodes = racks.room_for(held[i], racks.free)
+            if nodes and (
+                now + work[i] <= promised or racks.room_for(head, racks.then(ends, promised, nodes))
+            ):
                 begin(i)
     return np.array([start[i] for i in range(len(ready))])
