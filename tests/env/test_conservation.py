@@ -5,7 +5,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gcn_env.core.network import GB_PER_H
 from gcn_env.core.params import INFERENCE
+from gcn_env.core.state import PENDING, TRANSIT
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from tests.env.test_invariants import check_flow_of_jobs, check_jobs, check_law, check_money
 from tests.worlds import STORMY, legal_actions, make, places, wild_actions
@@ -55,6 +57,12 @@ PODS = {
 WORLDS = {"storms": STORMY, "events": EVENTS, "pods": PODS, "full": EVENTS | {"decisions.job_places": 40}}
 
 
+FIELDS = (
+    "kind", "gang", "work", "status", "pool", "left_gb", "value", "arrival", "deadline", "source", "data", "data_at",
+    "state_gb",
+)  # fmt: skip
+
+
 class Audit:
     """One environment before a step; after it, what the ledger should have booked."""
 
@@ -70,20 +78,8 @@ class Audit:
     def rows(self):
         """Each live job's figures, by its number of arrival."""
         jobs, b = self.sim.state.jobs, self.b
-        names = (
-            "kind",
-            "gang",
-            "work",
-            "status",
-            "pool",
-            "left_gb",
-            "value",
-            "arrival",
-            "deadline",
-            "source",
-        )
         return {
-            int(jobs.order[b, j]): {n: getattr(jobs, n)[b, j].item() for n in names} for j in places(jobs, b)
+            int(jobs.order[b, j]): {n: getattr(jobs, n)[b, j].item() for n in FIELDS} for j in places(jobs, b)
         }
 
     def check(self, most):
@@ -95,6 +91,7 @@ class Audit:
         assert len(new) == counts[C.arrived] - counts[C.dropped]
         self.check_work(after, ended, new, counts, most)
         self.check_lateness(after, ended, counts, terms)
+        self.check_bytes(after, counts, terms, flows)
         self.check_bill(counts, terms, flows)
 
     def check_work(self, after, ended, new, counts, most):
@@ -109,6 +106,56 @@ class Audit:
         if counts[C.killed] == 0.0:
             for o in after.keys() - new:
                 assert after[o]["work"] <= self.jobs[o]["work"] + 1e-9
+
+    def to_bring(self, row, region):
+        """GB that a job must bring to a region: its checkpoint, and its input unless a copy lies there."""
+        geo = self.sim.world.params.geo
+        if row["data_at"] == region:
+            return 0.0
+        return row["state_gb"] + (0.0 if geo.replica[row["source"], region] else row["data"])
+
+    def transfers(self, after):
+        """(GB carried at least, at most [R, R]) in the step: from and to by what each transfer still had to go.
+
+        The world has two regions: what is not where it should be lies in the other. A transfer broken off in this step
+        had carried what nobody knows now; so had a job that was sent, or that ended, in it.
+        """
+        region, low, high = self.sim.world.params.fleet.region, np.zeros((2, 2)), np.zeros((2, 2))
+        for o, old in self.jobs.items():
+            new = after.get(o)
+            if old["status"] == TRANSIT:
+                to = region[old["pool"]]
+                before = old["left_gb"]
+                known = new is None or new["pool"] == old["pool"]
+            elif old["status"] == PENDING and (new is None or new["status"] != PENDING):
+                to = region[new["pool"]] if new else 1 - old["data_at"]
+                before, known = self.to_bring(old, to), new is not None
+            else:
+                continue
+            left = new["left_gb"] if known and new and new["status"] == TRANSIT else 0.0
+            high[1 - to, to] += before - left
+            low[1 - to, to] += before - left if known else 0.0
+            assert left <= before * (1 + 1e-12), "a transfer has less and less to go"
+        for o, old in self.jobs.items():  # sent, and pending again
+            new = after.get(o)
+            if old["status"] == PENDING and new and new["status"] == PENDING:
+                for to in (0, 1):
+                    high[1 - to, to] += self.to_bring(old, to)
+        return low, high
+
+    def check_bytes(self, after, counts, terms, flows):
+        """What was sent was carried, is on its way, or was broken off; egress and energy follow what was carried."""
+        geo, dt = self.sim.world.params.geo, self.sim.world.step_h
+        low, high = self.transfers(after)
+        scale = 1e-9 * high.sum() + 1e-9
+        assert low.sum() - scale <= counts[C.moved] <= high.sum() + scale
+        usd = geo.egress_usd
+        assert (low * usd).sum() - scale <= terms[T.egress] <= (high * usd).sum() + scale
+        gb = flows[:, F.network] / geo.kwh_gb
+        assert (low.sum(1) - scale <= gb).all()
+        assert (gb <= np.minimum(high, GB_PER_H * geo.gbit_s * dt).sum(1) + scale).all()
+        assert gb.sum() == pytest.approx(counts[C.moved], rel=1e-9)
+        np.testing.assert_allclose(terms[T.egress], (gb * usd[[0, 1], [1, 0]]).sum(), rtol=1e-9)
 
     def check_lateness(self, after, ended, counts, terms):
         """Hours past deadlines of those that stay are exact; those that end cost at most the step."""
