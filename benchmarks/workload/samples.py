@@ -58,15 +58,19 @@ class Source:
     clock: str = ""  # IANA zone of the users; empty: the trace's own hours
     from_day: int = 0
     where: dict = field(default_factory=dict)  # whose durations and gangs
-    arrivals: str | None = (
-        None  # column of all arrivals [s], where the reader leaves out what needs no device
-    )
+    column: str = ""  # of all arrivals [s], where the reader leaves out what needs no device
+    weekday: int | None = None  # of the first day, where the trace has no dates but a weekend shows
     jobs: bool = True  # durations and gangs of the generator are fitted to this trace
 
     @property
     def path(self):
         """Below the folder of data."""
         return Path("jobs") / self.file
+
+    @property
+    def dated(self):
+        """Its days of the week are known."""
+        return bool(self.clock) or self.weekday is not None
 
     @property
     def is_rate(self):
@@ -76,13 +80,15 @@ class Source:
 
 _PACIFIC = "America/Los_Angeles"
 SOURCES = (
-    Source("training", "train_philly_2017_sep18_nov12.csv.gz", "philly", "Philly 2017, GPU training", _PACIFIC),
-    Source("batch", "mixed_alibaba_gpu2023.csv.gz", "alibaba_pods", "Alibaba 2023, pods", "", 112,
-           {"job_class": "BE"}, "arrival_s"),
+    # its first week has ten jobs a day, then hundreds: the record was filling up
+    Source("training", "train_philly_2017_sep18_nov12.csv.gz", "philly", "Philly 2017, GPU training", _PACIFIC, 8),
+    # from day 115 on there are pods every day; days 121, 128, 135, 142 the quietest, then those after them: weekends
+    Source("batch", "mixed_alibaba_gpu2023.csv.gz", "alibaba_pods", "Alibaba 2023, pods", "", 115,
+           {"job_class": "BE"}, "arrival_s", 6),
     Source("hpc", "hpc_cerit_2013_part1.csv.gz", "cerit", "CERIT 2013, CPU cores", "Europe/Prague"),
     Source("nasa", "hpc_NASA-iPSC-1993-3.1-cln.swf.gz", "swf", "NASA iPSC/860 1993", _PACIFIC),
     Source("serving", "serve_alibaba_dlrm2025_d00_15.csv.gz", "alibaba_serving", "Alibaba 2025, new instances",
-           arrivals="arrival_s", jobs=False),
+           column="arrival_s", jobs=False),
     Source("m-small", "infer_servegen_m-small_week1.csv.gz", "servegen", "ServeGen, requests", jobs=False),
     Source("m-mid", "infer_servegen_m-mid_week1.csv.gz", "servegen", "ServeGen, requests", jobs=False),
     Source("mm-image", "infer_servegen_mm-image_day1.csv.gz", "servegen", "ServeGen, requests", jobs=False),
@@ -100,6 +106,22 @@ def local_hours(hours, start, zone):
     return hours + base + shift[hours.astype(int)], midnight.weekday()
 
 
+def arrivals(source, folder):
+    """(hours of arrival from the first local day on, days, weekday of the first) of a job trace."""
+    path = Path(folder) / source.path
+    table, report = load_trace(path, source.format)
+    hour, weekday = table.arrival_h, 0
+    if source.clock:
+        hour, weekday = local_hours(hour, report.start_utc, source.clock)
+    if source.column:
+        hour = _column(path, source.column) / 3600.0
+    first = max(source.from_day, int(hour.min() // 24))
+    days = int((hour.max() + 6.0) // 24) - first  # a last day of which 18 h were seen counts as whole
+    hour = hour - 24 * first
+    inside = (hour >= 0.0) & (hour < 24 * days)
+    return hour[inside], days, source.weekday if source.weekday is not None else (weekday + first) % 7
+
+
 def real(source, folder):
     """The open trace of a source as whole local days.
 
@@ -111,18 +133,15 @@ def real(source, folder):
         raise UserError(f"{path}: no such file; give --data the folder that holds {source.path}")
     if source.is_rate:
         return _rates(path)
+    came, days, weekday = arrivals(source, folder)
+    counts = np.histogram(came, np.arange(24 * days + 1))[0].astype(float)
     table, report = load_trace(path, source.format, where=source.where)
-    hour, weekday = table.arrival_h, 0
+    hour = table.arrival_h
     if source.clock:
-        hour, weekday = local_hours(hour, report.start_utc, source.clock)
-    came = hour if source.arrivals is None else _column(path, source.arrivals) / 3600.0
-    first = max(source.from_day, int(came.min() // 24))
-    days = int((came.max() + 6.0) // 24) - first  # a last day of which 18 h were seen counts as whole
-    counts = np.histogram(came - 24 * first, np.arange(24 * days + 1))[0].astype(float)
-    hour = hour - 24 * first
+        hour, _ = local_hours(hour, report.start_utc, source.clock)
+    hour = hour - 24 * max(source.from_day, int(hour.min() // 24))
     inside = (hour >= 0.0) & (hour < 24 * days)
-    gang, work_h = table.gang[inside].astype(float), table.work_h[inside]
-    return Sample(counts, (weekday + first) % 7, hour[inside], gang, work_h)
+    return Sample(counts, weekday, hour[inside], table.gang[inside].astype(float), table.work_h[inside])
 
 
 def _column(path, name):
@@ -131,11 +150,19 @@ def _column(path, name):
     return values[~np.isnan(values)]
 
 
-def _rates(path):
-    """Hourly means; hours without any request are holes of the publisher, filled linearly."""
-    series = read_rates(path)
-    per_hour = round(1.0 / series.step_h)
-    rate = np.where(series.rate > 0.0, series.rate, np.nan)
+def recorded(rate):
+    """The rate without holes of the publisher: steps of zero requests, and their neighbours, which are cut short."""
+    hole = rate <= 0.0
+    return np.where(hole | np.roll(hole, 1) | np.roll(hole, -1), np.nan, rate)
+
+
+def hourly_means(rate, per_hour):
+    """Means over the hours; what was not recorded is filled linearly."""
     at = np.arange(len(rate))
-    rate = np.interp(at, at[~np.isnan(rate)], rate[~np.isnan(rate)])
-    return Sample(rate.reshape(-1, per_hour).mean(1), 0)
+    filled = np.interp(at, at[~np.isnan(rate)], rate[~np.isnan(rate)])
+    return filled.reshape(-1, per_hour).mean(1)
+
+
+def _rates(path):
+    series = read_rates(path)
+    return Sample(hourly_means(recorded(series.rate), round(1.0 / series.step_h)), 0)

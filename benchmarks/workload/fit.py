@@ -1,0 +1,184 @@
+"""Fits of arrivals, request rates and NASA's durations. See `benchmarks/fit_workload.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gcn_env.errors import UserError
+from gcn_env.jobs.arrivals import SECTIONS
+from gcn_env.jobs.fits import fits
+from gcn_env.jobs.rates import read_rates
+from gcn_env.jobs.traces import load_trace
+
+from .samples import SOURCES, arrivals, hourly_means, recorded
+
+LAGS_H = np.arange(1, 97)
+FAST_H, SLOW_H = (0.7, 12.0), (18.0, 120.0)  # ranges of the two scales [h]
+AROUND = 9  # 10-min steps to each side of the running median: +-1.5 h
+BURST = 0.25  # excess over it that makes a burst: m-small has seven in its week, and no dip as deep
+GANGS = {"1": (1, 1), "2-16": (2, 16), ">16": (17, 10**6)}
+
+
+def everything(folder):
+    """All figures, by section of fits.yaml."""
+    out = {}
+    for source in SOURCES:
+        if not (folder / source.path).is_file():
+            raise UserError(f"{folder / source.path}: no such file; give --data the folder that holds jobs/")
+        if source.is_rate:
+            out.setdefault("llm_request_rate", {})[source.name] = rate(folder / source.path)
+        else:
+            section = SECTIONS["inference" if source.name == "serving" else source.name]
+            gap_s = fits()[section]["arrivals"]["batch"]["gap_s"]
+            out[section] = {"arrivals": batches(*arrivals(source, folder), gap_s, source.dated)}
+    table, _ = load_trace(folder / next(s.path for s in SOURCES if s.name == "nasa"), "swf")
+    out[SECTIONS["nasa"]]["duration_lognormal_mixture_s"] = {
+        name: mixture(table.work_h[(table.gang >= a) & (table.gang <= b)] * 3600.0)
+        for name, (a, b) in GANGS.items()
+    }
+    return out
+
+
+def batches(hour, days, weekday, gap_s, dated):
+    """Batches (jobs that follow each other within `gap_s`), their profiles and the modulation of their rate."""
+    hour = np.sort(hour)
+    first = np.concatenate([[True], np.diff(hour) * 3600.0 > gap_s])
+    sizes = np.diff(np.append(np.flatnonzero(first), len(hour)))
+    counts = np.histogram(hour[first], np.arange(24 * days + 1))[0].astype(float)
+    at = np.arange(24 * days)
+    by_hour = counts.reshape(-1, 24).mean(0)
+    by_day = np.ones(7)
+    if dated:
+        day = (np.arange(days) + weekday) % 7
+        by_day = np.array([counts.reshape(-1, 24).sum(1)[day == k].mean() for k in range(7)])
+    by_hour, by_day = by_hour / by_hour.mean(), by_day / by_day.mean()
+    shape = by_hour[at % 24] * by_day[(at // 24 + weekday) % 7]
+    shape *= counts.sum() / shape.sum()
+    rest = counts - shape
+    spread = np.array([(rest[k:] * rest[:-k]).sum() / (shape[k:] * shape[:-k]).sum() for k in LAGS_H])
+    sigma, phi = two_scales(np.log1p(np.maximum(spread, -0.5)))
+    found = {
+        "mean_per_h": len(hour) / (24.0 * days),
+        **({"weekday_profile": by_day} if dated else {}),
+        "batch": {
+            "gap_s": gap_s,
+            "mean_size": float(sizes.mean()),
+            "share_of_jobs_in_batches_ge_2": float(sizes[sizes > 1].sum() / sizes.sum()),
+            "size_quantiles_p50_p90_p99_max": np.quantile(sizes, [0.5, 0.9, 0.99, 1.0]),
+            "pareto_alpha_ge_2": 1.0 / float(np.log(sizes[sizes > 1] / 1.5).mean()),
+            "batches_per_h": float(first.sum() / (24.0 * days)),
+        },
+        "batch_rate_profile_hour": by_hour,
+        "modulation_lognormal_ar1_hourly": {"sigma": sigma, "phi": phi},
+    }
+    return found
+
+
+def two_scales(covariance):
+    """Standard deviations and hourly autocorrelations of two AR(1) whose covariances at `LAGS_H` add up to this."""
+    best = (np.inf, None)
+    for fast_h in np.geomspace(*FAST_H, 24):
+        for slow_h in np.geomspace(*SLOW_H, 24):
+            phi = np.exp([-1.0 / fast_h, -1.0 / slow_h])
+            basis = phi[None, :] ** LAGS_H[: len(covariance), None]
+            weight = 1.0 / np.sqrt(LAGS_H[: len(covariance)])
+            part = np.maximum(
+                np.linalg.lstsq(basis * weight[:, None], covariance * weight, rcond=None)[0], 0.0
+            )
+            error = (((basis @ part - covariance) * weight) ** 2).sum()
+            if error < best[0]:
+                best = (error, (np.sqrt(part), phi))
+    return best[1]
+
+
+def excess(rate):
+    """Rate over its running median, minus 1; 0 where nothing was recorded."""
+    padded = np.concatenate([np.full(AROUND, np.nan), rate, np.full(AROUND, np.nan)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1)
+    return np.nan_to_num(rate / np.nanmedian(windows, axis=1) - 1.0)
+
+
+def runs(over):
+    """First and last + 1 of every run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], over.astype(int), [0]])))
+    return edges.reshape(-1, 2)
+
+
+def excursions(rate, step_h):
+    """What is seen beyond `BURST`: ups less dips per day, mean length [h] and mean excess of the ups."""
+    e = excess(rate)
+    up, down = runs(e > BURST), runs(e < -BURST)
+    if not len(up):
+        return np.zeros(3)
+    height = np.mean([e[a:b].mean() for a, b in up])
+    days = len(rate) * step_h / 24.0
+    return np.array([max(0, len(up) - len(down)) / days, (up[:, 1] - up[:, 0]).mean() * step_h, height])
+
+
+def burst_process(seen, step_h):
+    """Rate per h, mean length [h] and mean height above `BURST` of the bursts that would look like this.
+
+    Bursts shorter than a step look longer and lower than they are, and some are not seen: the three figures are those of
+    a Poisson process of exponential lengths and heights (from `BURST` on) that gives what was seen after the same
+    averaging over steps.
+    """
+    best = (np.inf, None)
+    for length_h in np.geomspace(0.08, 0.6, 13):
+        for more in np.geomspace(0.05, 0.8, 13):
+            rng = np.random.default_rng(0)
+            per_h, hours = 1.0 / 24.0, 24 * 400
+            start = np.sort(rng.uniform(0, hours, rng.poisson(per_h * hours)))
+            end = start + rng.exponential(length_h, len(start))
+            height = BURST + rng.exponential(more, len(start))
+            fine = np.zeros(hours * 60)
+            for a, b, h in zip(start, end, height, strict=True):
+                fine[int(a * 60) : int(b * 60) + 1] = h
+            rate_seen = 1.0 + fine.reshape(-1, round(step_h * 60)).mean(1)
+            found = excursions(rate_seen, step_h)
+            error = (np.log(found[1:] / seen[1:]) ** 2).sum()
+            if error < best[0]:
+                best = (error, (per_h * seen[0] / found[0], length_h, more))
+    return best[1]
+
+
+def rate(path):
+    """Profile, modulation and bursts of a request rate."""
+    series = read_rates(path)
+    r = recorded(series.rate)
+    hourly = np.log(hourly_means(np.where(excess(r) > BURST, np.nan, r), round(1.0 / series.step_h)))
+    days = len(hourly) // 24
+    profile = np.exp(hourly.reshape(-1, 24).mean(0))
+    rest = hourly - np.tile(hourly.reshape(-1, 24).mean(0), days)
+    out = {"hour_profile": profile / profile.mean()}
+    if days > 1:
+        n = min(48, len(rest) // 3)
+        # a profile from these very days takes 1/days of the variance with it
+        covariance = np.array([(rest[k:] * rest[:-k]).mean() for k in range(1, n)]) * days / (days - 1.0)
+        sigma, phi = two_scales(covariance)
+        out["modulation_lognormal_ar1_hourly"] = {"sigma": sigma, "phi": phi}
+    seen = excursions(r, series.step_h)
+    per_h, length_h, more = burst_process(seen, series.step_h)
+    out["bursts"] = {
+        "per_h": per_h,
+        "mean_h": length_h,
+        "least": BURST,
+        "mean_above_least": more,
+        "seen": seen,
+    }
+    return out
+
+
+def mixture(seconds, k=2, rounds=400):
+    """Lognormal mixture of durations by expectation and maximisation."""
+    x = np.log(np.maximum(seconds, 1.0))
+    mu, sd, w = np.quantile(x, (np.arange(k) + 0.5) / k), np.full(k, x.std()), np.full(k, 1.0 / k)
+    for _ in range(rounds):
+        density = w * np.exp(-0.5 * ((x[:, None] - mu) / sd) ** 2) / sd
+        share = density / density.sum(1, keepdims=True)
+        n = share.sum(0)
+        w, mu = n / len(x), (share * x[:, None]).sum(0) / n
+        sd = np.maximum(np.sqrt((share * (x[:, None] - mu) ** 2).sum(0) / n), 0.2)
+    return {
+        "w": w, "mu_ln_s": mu, "sd_ln_s": sd, "n": len(x), "median_s": float(np.median(seconds)),
+        "mean_s": float(seconds.mean()), "max_s": float(seconds.max()),
+    }  # fmt: skip
