@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gcn_env.errors import UserError
-from gcn_env.jobs.arrivals import SECTIONS
+from gcn_env.jobs.arrivals import SECTIONS, multi_share
 from gcn_env.jobs.fits import fits
 from gcn_env.jobs.rates import read_rates
 from gcn_env.jobs.traces import load_trace
@@ -53,8 +53,10 @@ def batches(hour, days, weekday, gap_s, dated):
         by_day = np.array([counts.reshape(-1, 24).sum(1)[day == k].mean() for k in range(7)])
     by_hour, by_day = by_hour / by_hour.mean(), by_day / by_day.mean()
     shape = by_hour[at % 24] * by_day[(at // 24 + weekday) % 7]
-    shape *= counts.sum() / shape.sum()
-    rest = counts - shape
+    # of jobs, not of batches: users send one batch after the other, and what comes is as persistent as all of it
+    jobs = np.histogram(hour, np.arange(24 * days + 1))[0]
+    shape *= jobs.sum() / shape.sum()
+    rest = jobs - shape
     spread = np.array([(rest[k:] * rest[:-k]).sum() / (shape[k:] * shape[:-k]).sum() for k in LAGS_H])
     sigma, phi = two_scales(np.log1p(np.maximum(spread, -0.5)))
     found = {
@@ -65,13 +67,31 @@ def batches(hour, days, weekday, gap_s, dated):
             "mean_size": float(sizes.mean()),
             "share_of_jobs_in_batches_ge_2": float(sizes[sizes > 1].sum() / sizes.sum()),
             "size_quantiles_p50_p90_p99_max": np.quantile(sizes, [0.5, 0.9, 0.99, 1.0]),
-            "pareto_alpha_ge_2": 1.0 / float(np.log(sizes[sizes > 1] / 1.5).mean()),
+            "pareto_alpha_ge_2": pareto_alpha(sizes),
             "batches_per_h": float(first.sum() / (24.0 * days)),
         },
         "batch_rate_profile_hour": by_hour,
         "modulation_lognormal_ar1_hourly": {"sigma": sigma, "phi": phi},
     }
     return found
+
+
+def pareto_alpha(sizes):
+    """Exponent with which batches of the trace's mean size have its mean square too: what the counts' variance needs.
+
+    The maximum-likelihood exponent of a heavy tail, cut at the largest batch seen, puts several batches there for one.
+    """
+    n, largest = np.arange(2, sizes.max() + 1), int(sizes.max())
+
+    def mean_square(alpha):
+        tail = (1.5 / (n - 0.5)) ** alpha  # P(size >= n)
+        square = 1.0 + float(((2 * n - 1) * tail).sum())
+        return 1.0 + multi_share(float(sizes.mean()), alpha, largest) * (square - 1.0)
+
+    tried = np.linspace(0.5, 4.0, 701)
+    return float(
+        tried[np.argmin([abs(np.log(mean_square(a) / np.mean(sizes.astype(float) ** 2))) for a in tried])]
+    )
 
 
 def two_scales(covariance):
@@ -118,9 +138,9 @@ def excursions(rate, step_h):
 def burst_process(seen, step_h):
     """Rate per h, mean length [h] and mean height above `BURST` of the bursts that would look like this.
 
-    Bursts shorter than a step look longer and lower than they are, and some are not seen: the three figures are those of
-    a Poisson process of exponential lengths and heights (from `BURST` on) that gives what was seen after the same
-    averaging over steps.
+    Bursts shorter than a step look longer and lower than they are, and some are not seen: the three figures are
+    those of a Poisson process of exponential lengths and heights (from `BURST` on) that gives what was seen after the
+    same averaging over steps.
     """
     best = (np.inf, None)
     for length_h in np.geomspace(0.08, 0.6, 13):

@@ -106,7 +106,7 @@ def marginal(x):
 
 _LN, _ABS, _TV, _KS = "|ln ratio|", "|difference|", "share moved", "KS distance"
 MEASURES = (
-    *(Measure(f"index of dispersion, {h} h", dispersion(h), log_ratio, _LN, FORTNIGHT if h == 24 else WEEK, None)
+    *(Measure(f"index of dispersion, {h} h", dispersion(h), log_ratio, _LN, WEEK, None)
       for h in (1, 6, 24)),
     *(Measure(f"coefficient of variation, {h} h", variation(h), log_ratio, _LN, 0, HALF if h == 24 else 1)
       for h in (1, 6, 24)),

@@ -151,8 +151,9 @@ class Work(NamedTuple):
     rate: Array  # float64 [S] batches per hour (PROCESS), copies per row (REPLAY), reference devices (LEASES)
     hours: Array  # float64 [S, 24] daily profile, mean 1
     days: Array  # float64 [S, 7] weekly profile, Monday first, mean 1
-    sigma: Array  # float64 [S] s.d. of the log modulation
-    phi: Array  # float64 [S] its hourly autocorrelation
+    sigma: Array  # float64 [S, 2] s.d. of the log modulation: of hours, of days
+    phi: Array  # float64 [S, 2] their hourly autocorrelation
+    burst: Array  # float64 [S, 4] of traffic: bursts per hour, mean h, least height, mean height above it
     single: Array  # float64 [S] probability that a batch is one job
     alpha: Array  # float64 [S] Pareto exponent of larger batches
     batch_max: Array  # int64 [S]

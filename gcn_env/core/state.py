@@ -66,7 +66,8 @@ class Signals(NamedTuple):
 class Sources(NamedTuple):
     """Arrival processes."""
 
-    modulation: Array  # float64 [B, S] log-rate modulation, AR(1)
+    modulation: Array  # float64 [B, S, 2] log-rate modulation: AR(1) of hours and of days
+    burst: Array  # float64 [B, S, R] height of the burst of traffic that is on, share of the rate; 0 none
     offset: Array  # float64 [B, S] hours into the trace window at which the episode began
     cursor: Array  # int64 [B, S] next row of a replayed trace
     leased: Array  # int32 [B, S, R] reference devices under lease (waiting or running) by origin
@@ -276,7 +277,8 @@ def allocate(
         Clock: {"*": b, "rng": (*b, N_STREAMS)},
         Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "green": (*r, len(LEADS_H)), "noise_at": b,
                   "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1), "both_sum": (*r, OUTLOOK_H + 1)},
-        Sources: {"*": (*b, n_sources), "leased": (*b, n_sources, n_regions)},
+        Sources: {"*": (*b, n_sources), "modulation": (*b, n_sources, 2),
+                  **dict.fromkeys(("leased", "burst"), (*b, n_sources, n_regions))},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
         Pools: {"*": (*b, n_pools), "pace": (*b, n_pools, N_CLASSES), "roomy": (*b, n_pools, node + 1),
                 **dict.fromkeys(("node_pool", "node_free", "node_next", "node_last"), (*b, n_jobs))},

@@ -1,9 +1,10 @@
 """Arrivals: jobs come from tables, at the times of a fitted process, of a replayed trace, or of inference traffic.
 
 Rates follow the fits' own generator: batches arrive as a Poisson process of
-`rate * hour_profile * weekday_profile * exp(x - sigma^2/2)`, x an hourly Gaussian AR(1); a batch is one job, or
-`round(1.5 * U**(-1/alpha))` jobs. Draws come from the ARRIVALS stream, whose use never depends on actions; inference
-leases have the LEASING stream, since their number follows what is already leased.
+`rate * hour_profile * weekday_profile * exp(x - var(x)/2)`, x the sum of two hourly Gaussian AR(1); a batch is one
+job, or `round(1.5 * U**(-1/alpha))` jobs. Traffic is modulated in the same way, and has bursts. Draws come from the
+ARRIVALS stream, whose use never depends on actions; inference leases have the LEASING stream, since their number
+follows what is already leased.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ C = COUNTS.ix
 T = TERMS.ix
 _BIG_H = 1e9
 _TINY_H = 1e-9
+RATE, LENGTH, LEAST, MORE = 0, 1, 2, 3  # columns of `Work.burst`
 
 
 @inlined()
@@ -101,9 +103,57 @@ def local_time(now_h, offset_h, first_weekday):
 
 
 @inlined()
+def boost(b, s, sources, work):
+    """Rate relative to its profile, mean 1: lognormal."""
+    x, m = 0.0, sources.modulation
+    for k in range(m.shape[2]):
+        x += m[b, s, k] - 0.5 * work.sigma[s, k] ** 2
+    return math.exp(x)
+
+
+@inlined()
+def _wander(b, s, clock, sources, work):
+    """One hour of the modulation."""
+    m = sources.modulation
+    for k in range(m.shape[2]):
+        if work.sigma[s, k] > 0.0:
+            phi = work.phi[s, k]
+            shock = rng.normal(clock.rng, b, rng.ARRIVALS)
+            m[b, s, k] = phi * m[b, s, k] + work.sigma[s, k] * math.sqrt(1.0 - phi * phi) * shock
+
+
+@inlined()
+def _height(b, s, stream, clock, work):
+    return work.burst[s, LEAST] - work.burst[s, MORE] * math.log(1.0 - rng.uniform(clock.rng, b, stream))
+
+
+@inlined()
+def burst_share(s, work):
+    """Share of the time with a burst: of a process that is off for 1/rate and on for a mean length."""
+    on = work.burst[s, RATE] * work.burst[s, LENGTH]
+    return on / (1.0 + on)
+
+
+@inlined()
+def _flare(b, dt, s, clock, sources, work):
+    """A step of the bursts in every region: on and off as a Markov chain in continuous time, whatever the step."""
+    if work.burst[s, RATE] <= 0.0:
+        return
+    share = burst_share(s, work)
+    change = 1.0 - math.exp(-dt * (work.burst[s, RATE] + 1.0 / work.burst[s, LENGTH]))
+    burst = sources.burst
+    for r in range(burst.shape[2]):
+        u = rng.uniform(clock.rng, b, rng.ARRIVALS)
+        if burst[b, s, r] > 0.0:
+            if u < change * (1.0 - share):
+                burst[b, s, r] = 0.0
+        elif u < change * share:
+            burst[b, s, r] = _height(b, s, rng.ARRIVALS, clock, work)
+
+
+@inlined()
 def _process(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money, ledger):
     state = clock.rng
-    boost = math.exp(sources.modulation[b, s] - 0.5 * work.sigma[s] ** 2)
     mean = 0.0
     previous = 0.0
     for r in range(geo.utc_offset_h.shape[0]):
@@ -112,7 +162,9 @@ def _process(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money
         if share > 0.0:
             hour, day = local_time(t, geo.utc_offset_h[r] if work.local[s] == 1 else 0.0, weekday)
             mean += share * profile_at(s, hour, day, work)
-    for _ in range(rng.poisson(state, b, rng.ARRIVALS, work.rate[s] * mean * boost * dt)):
+    for _ in range(
+        rng.poisson(state, b, rng.ARRIVALS, work.rate[s] * mean * boost(b, s, sources, work) * dt)
+    ):
         size = 1
         if rng.uniform(state, b, rng.ARRIVALS) >= work.single[s]:
             u = 1.0 - rng.uniform(state, b, rng.ARRIVALS)
@@ -160,7 +212,9 @@ def traffic(b, t, s, r, split, weekday, sources, work, geo):
         level = work.series[work.series_first[split, s] + at]
     else:
         hour, day = local_time(t, offset, weekday)
-        level = profile_at(s, hour, day, work) * math.exp(sources.modulation[b, s] - 0.5 * work.sigma[s] ** 2)
+        mean_burst = burst_share(s, work) * (work.burst[s, LEAST] + work.burst[s, MORE])
+        level = profile_at(s, hour, day, work) * boost(b, s, sources, work)
+        level *= (1.0 + sources.burst[b, s, r]) / (1.0 + mean_burst)
     return work.rate[s] * share * level
 
 
@@ -183,21 +237,19 @@ def _leases(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money,
 def arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledger):
     """Phase: jobs that arrive during the step that begins at `now_h`; they can be placed at its end."""
     now_h, year, weekdays = clock.now_h, clock.year, bank.weekday
-    modulation = sources.modulation
     for b in range(lo, hi):
         t, weekday = now_h[b], weekdays[year[b]]
         new_hour = math.floor(t + dt + _TINY_H) != math.floor(
             t + _TINY_H
         )  # 5 min are no exact share of an hour
         for s in range(work.kind.shape[0]):
-            if work.sigma[s] > 0.0 and new_hour:
-                phi = work.phi[s]
-                shock = rng.normal(clock.rng, b, rng.ARRIVALS)
-                modulation[b, s] = phi * modulation[b, s] + work.sigma[s] * math.sqrt(1.0 - phi * phi) * shock
+            if new_hour:
+                _wander(b, s, clock, sources, work)
             mode = work.mode[s]
             if mode == PROCESS:
                 _process(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money, ledger)
             elif mode == LEASES:
+                _flare(b, dt, s, clock, sources, work)
                 _leases(b, t, dt, s, split, weekday, clock, jobs, sources, work, geo, money, ledger)
             else:
                 _replay(b, t, dt, s, split, clock, jobs, sources, work, money, ledger)
@@ -205,10 +257,11 @@ def arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledg
 
 @inlined()
 def reset_sources(b, split, clock, sources, jobs, work):
-    """Start every source of environment `b`: modulation drawn, traces entered at a drawn hour, no job alive."""
+    """Start every source of environment `b`: modulation, bursts and the hour of a trace drawn, no job alive."""
     state = clock.rng
     for s in range(work.kind.shape[0]):
-        sources.modulation[b, s] = work.sigma[s] * rng.normal(state, b, rng.EPISODE)
+        for k in range(sources.modulation.shape[2]):
+            sources.modulation[b, s, k] = work.sigma[s, k] * rng.normal(state, b, rng.EPISODE)
         u = rng.uniform(state, b, rng.EPISODE)
         sources.cursor[b, s] = 0
         sources.offset[b, s] = 0.0
@@ -228,6 +281,9 @@ def reset_sources(b, split, clock, sources, jobs, work):
             sources.cursor[b, s] = low
         for r in range(sources.leased.shape[2]):
             sources.leased[b, s, r] = 0
+            sources.burst[b, s, r] = 0.0
+            if work.burst[s, RATE] > 0.0 and rng.uniform(state, b, rng.EPISODE) < burst_share(s, work):
+                sources.burst[b, s, r] = _height(b, s, rng.EPISODE, clock, work)
     jobs.n_live[b] = 0
     for j in range(jobs.status.shape[1]):
         jobs.status[b, j] = FREE

@@ -1,9 +1,11 @@
 """Arrival processes of the job classes and the daily shape of inference traffic, from the fits.
 
 The generator (header of `fits.yaml`): batches arrive as a Poisson process of rate
-`batches_per_h * hour_profile[h] * weekday_profile[d] * exp(x - sigma^2 / 2)`, where x is a Gaussian AR(1)
-with one step an hour (standard deviation `sigma`, autocorrelation `phi`). A batch holds one job, or with
-probability `multi_share` a Pareto number `round(1.5 * U^(-1 / pareto_alpha))` of jobs, at most `batch_max`.
+`batches_per_h * hour_profile[h] * weekday_profile[d] * exp(x - var(x) / 2)`, where x is the sum of two Gaussian
+AR(1) with one step an hour (standard deviations `sigma`, autocorrelations `phi`), one of hours and one of days. A
+batch holds one job, or with probability `multi_share` a Pareto number `round(1.5 * U^(-1 / pareto_alpha))` of jobs,
+at most `batch_max`. Request rates vary in the same way, and burst: bursts begin as a Poisson process, last an
+exponential time and raise the rate by a share of it, `least` and an exponential number more.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ class ArrivalProcess(NamedTuple):
 
     hour_profile: Array  # float64 [24] rate of batches by hour of the local day
     weekday_profile: Array  # float64 [7] by day, 0 = Monday; ones where the trace's dates are unknown
-    sigma: float  # standard deviation of the log-rate modulation
-    phi: float  # its autocorrelation over one hour
+    sigma: Array  # float64 [2] standard deviations of the log-rate modulation: hours, days
+    phi: Array  # float64 [2] their autocorrelations over one hour
     mean_batch: float  # jobs per batch
     pareto_alpha: float  # tail exponent of the batches of two or more
     batch_max: int  # largest batch
@@ -45,12 +47,13 @@ class ArrivalProcess(NamedTuple):
 
 
 class RateProfile(NamedTuple):
-    """Inference requests over the day: `hour_profile * exp(day) * exp(residual)`."""
+    """Inference requests relative to their mean."""
 
     hour_profile: Array  # float64 [24] mean 1, local time
-    day_sd: float  # standard deviation of the logarithm from day to day
-    resid_sd: float  # standard deviation of the logarithm within the day
-    resid_phi_h: float  # autocorrelation of the residual over one hour
+    day_profile: Array  # float64 [7] mean 1, Monday first
+    sigma: Array  # float64 [2] standard deviations of the log-rate modulation: hours, days
+    phi: Array  # float64 [2] their autocorrelations over one hour
+    burst: Array  # float64 [4] bursts per hour, mean hours, least height, mean height above that (shares of the rate)
 
 
 def check_kind(kind: str) -> str:
@@ -108,8 +111,8 @@ def arrival_process(kind: str, batch_max: int | None = None) -> ArrivalProcess:
     return ArrivalProcess(
         hour_profile=_mean_one(figures["batch_rate_profile_hour"]),
         weekday_profile=_mean_one(figures.get("weekday_profile", [1.0] * 7)),
-        sigma=float(wave["sigma"]),
-        phi=float(wave["phi"]),
+        sigma=np.array(wave["sigma"], np.float64),
+        phi=np.array(wave["phi"], np.float64),
         mean_batch=mean_batch_size(share, alpha, largest),
         pareto_alpha=alpha,
         batch_max=largest,
@@ -119,9 +122,10 @@ def arrival_process(kind: str, batch_max: int | None = None) -> ArrivalProcess:
 
 
 def rate_profile(kind: str = "m-small") -> RateProfile:
-    """Daily shape of inference traffic: ServeGen's `m-small`, `m-mid` or `mm-image`.
+    """Shape of inference traffic: ServeGen's `m-small`, `m-mid` or `mm-image`.
 
-    `m-small` follows people (the hour explains 75 % of its logarithm), `m-mid` is mixed (9 %).
+    `m-small` follows people (the hour explains 75 % of its logarithm), `m-mid` is mixed (9 %) and wanders for days.
+    The weekly profile is an estimate [E]: a week of data cannot tell a weekday from a level.
 
     Raises:
         DataError: for an unknown name.
@@ -129,12 +133,13 @@ def rate_profile(kind: str = "m-small") -> RateProfile:
     if kind not in RATES:
         raise DataError(f"unknown request rate {kind!r}{nearest(kind, RATES)} (allowed: {', '.join(RATES)})")
     figures = fits()["llm_request_rate"][kind]
-    acf = figures["resid_acf_10min_1h_6h_24h"]
+    wave, burst = figures["modulation_lognormal_ar1_hourly"], figures["bursts"]
     return RateProfile(
         hour_profile=_mean_one(figures["hour_profile"]),
-        day_sd=float(figures["day_sd_ln"] or 0.0),  # mm-image has one day only
-        resid_sd=float(figures["resid_sd_ln"]),
-        resid_phi_h=float(np.clip(acf[1], 0.0, 0.99)),
+        day_profile=_mean_one(figures["day_profile"]),
+        sigma=np.array(wave["sigma"], np.float64),
+        phi=np.array(wave["phi"], np.float64),
+        burst=np.array([burst[k] for k in ("per_h", "mean_h", "least", "mean_above_least")], np.float64),
     )
 
 

@@ -91,14 +91,13 @@ def _gangs(kind: str) -> tuple[dict[int, float], Any]:
         return figures["gpus_per_job"], lambda g: made[
             "1" if g == 1 else "2-4" if g <= 4 else "8" if g <= 8 else ">8"
         ]
-    if kind == "hpc":
+    if kind in ("hpc", "nasa"):
         made = {name: Mixture.of(by_class[name]) for name in ("1", "2-16", ">16")}
-        return figures["cpu_cores_share"], lambda g: made["1" if g == 1 else "2-16" if g <= 16 else ">16"]
-    if kind == "batch":  # best-effort pods; those without a GPU (13 %) cannot occupy a device
-        best_effort = Mixture.of(by_class["BE"])
-        return {g: s for g, s in figures["n_gpu_share"].items() if g > 0}, lambda _: best_effort
-    whole = Mixture.of(by_class)
-    return figures["procs_share"], lambda _: whole
+        return figures["cpu_cores_share" if kind == "hpc" else "procs_share"], lambda g: made[
+            "1" if g == 1 else "2-16" if g <= 16 else ">16"
+        ]
+    best_effort = Mixture.of(by_class["BE"])  # pods; those without a GPU (13 %) cannot occupy a device
+    return {g: s for g, s in figures["n_gpu_share"].items() if g > 0}, lambda _: best_effort
 
 
 def truncation(
@@ -145,7 +144,7 @@ def synthetic_table(
 
     - `training`: Philly, durations conditional on the gang class (1, 2-4, 8, more).
     - `batch`: Alibaba 2023 best-effort pods.
-    - `hpc`: CERIT 2013, durations conditional on the core class; `nasa`: iPSC/860 of 1993 (short jobs).
+    - `hpc`: CERIT 2013, durations conditional on the core class; `nasa`: iPSC/860 of 1993 (short jobs), likewise.
     - `inference`: leases of 1-8 devices for hours (lognormal, median 2 h), `[E]`.
 
     Memory, data, checkpoints and communication shares are engineering figures: see `engineering.attributes`.

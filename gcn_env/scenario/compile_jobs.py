@@ -159,22 +159,17 @@ def _said(tables: list[JobTable], specs: list[Jobs], names: list[str]) -> dict[s
     return {"least": np.concatenate(least), "rank": np.concatenate(rank), "owner": np.concatenate(owner)}
 
 
-def _process(spec: Jobs) -> tuple[Array, Array, float, float, float, float, int, float]:
-    """(hours, days, sigma, phi, share of single batches, alpha, batch_max, mean batch) of a source."""
+def _process(spec: Jobs) -> tuple[dict[str, Any], float]:
+    """How the arrivals of a source vary, by name of `Work`, and its mean batch."""
     if spec.job_class == "inference":
-        rates = rate_profile(spec.traffic)
-        return rates.hour_profile, np.ones(7), rates.resid_sd, rates.resid_phi_h, 1.0, 1.5, 1, 1.0
+        r = rate_profile(spec.traffic)
+        varies = {"hours": r.hour_profile, "days": r.day_profile, "sigma": r.sigma, "phi": r.phi}
+        burst = np.zeros(4) if spec.trace else r.burst  # a recorded rate has its own
+        return varies | {"burst": burst, "single": 1.0, "alpha": 1.5, "batch_max": 1}, 1.0
     p = arrival_process(spec.table, batch_max=spec.batch_max)
-    return (
-        p.hour_profile,
-        p.weekday_profile,
-        p.sigma,
-        p.phi,
-        1.0 - p.multi_share,
-        p.pareto_alpha,
-        p.batch_max,
-        p.mean_batch,
-    )
+    varies = {"hours": p.hour_profile, "days": p.weekday_profile, "sigma": p.sigma, "phi": p.phi}
+    sizes = {"single": 1.0 - p.multi_share, "alpha": p.pareto_alpha, "batch_max": p.batch_max}
+    return varies | {"burst": np.zeros(4)} | sizes, p.mean_batch
 
 
 def compile_work(
@@ -194,10 +189,6 @@ def compile_work(
         k: np.zeros(n)
         for k in (
             "rate",
-            "sigma",
-            "phi",
-            "single",
-            "alpha",
             "slack_min",
             "slack_mean",
             "slack_h",
@@ -209,10 +200,11 @@ def compile_work(
             "state_share",
         )
     }
-    i = {k: np.zeros(n, np.int64) for k in ("kind", "mode", "batch_max", "local", "trust", "movable")}
+    i = {k: np.zeros(n, np.int64) for k in ("kind", "mode", "local", "trust", "movable")}
     by_split = {k: np.zeros((3, n)) for k in ("window_h", "standing", "longest_h")}
     rows = {k: np.zeros((3, n), np.int64) for k in ("first", "rows", "series_first", "series_rows")}
-    hours, days, origin = np.ones((n, 24)), np.ones((n, 7)), np.zeros((n, r))
+    varies: list[dict[str, Any]] = []
+    origin = np.zeros((n, r))
     home, anywhere = np.zeros((n, r), np.int64), np.zeros((n, r), np.int64)
     fit_gang, fit_memory = np.zeros((n, r, 2), np.int64), np.zeros((n, r, 2))
     tables: list[JobTable] = []
@@ -236,16 +228,8 @@ def compile_work(
         fit_gang[k], fit_memory[k] = _fits(
             name, kind, home[k], anywhere[k], trust, origin[k], spec, fleet, geo, list(s.regions)
         )
-        (
-            hours[k],
-            days[k],
-            f["sigma"][k],
-            f["phi"][k],
-            f["single"][k],
-            f["alpha"][k],
-            i["batch_max"][k],
-            batch,
-        ) = _process(spec)
+        shape, batch = _process(spec)
+        varies.append(shape)
         wanted = spec.load * capacity
         mode = LEASES if kind == INFERENCE else (REPLAY if spec.trace else PROCESS)
         parts = _tables(name, spec, folder)
@@ -292,9 +276,10 @@ def compile_work(
         i["movable"][k] = kind == TRAINING if spec.movable is None else spec.movable
         f["resume_h"][k], f["state_share"][k] = spec.resume_min / 60.0, STATE_SHARE
     joined = {c: np.concatenate([getattr(t, c) for t in tables]) for c in _COLUMNS}
+    shapes = {name: np.array([v[name] for v in varies]) for name in varies[0]}
     tenants, quota = _tenants(s, fleet, tables)
     work = Work(
-        **i, **f, **by_split, **rows, **joined, hours=hours, days=days, origin=origin, home=home, anywhere=anywhere,
+        **i, **f, **by_split, **rows, **joined, **shapes, origin=origin, home=home, anywhere=anywhere,
         fit_gang=fit_gang, fit_memory=fit_memory, series=np.concatenate(series), quota=quota,
         **_said(tables, specs, tenants),
     )  # fmt: skip
