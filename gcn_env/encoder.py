@@ -15,6 +15,7 @@ import numpy as np
 from gcn_env.core import costs
 from gcn_env.core.costs import price_placement
 from gcn_env.core.jit import inlined
+from gcn_env.core.nodes import fits
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
 from gcn_env.core.placement import legal_pool
 from gcn_env.core.state import PENDING, QUEUED, RUNNING, Array
@@ -194,9 +195,7 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         totals[p, 0], totals[p, 1] = total, best
         cheapest = min(cheapest, total)
         row[X.legal] = 1.0
-        row[X.fits] = (
-            pools.healthy[b, p] - pools.busy[b, p] - pools.claimed[b, p] >= held and pools.waiting[b, p] == 0
-        )
+        row[X.fits] = fits(b, p, held + pools.claimed[b, p], pools) and pools.waiting[b, p] == 0
         row[X.share] = held / fleet.devices[p]
         row[X.speed] = fleet.speed[kind, p] * pools.pace[b, p, kind]
         row[X.run] = cost[costs.RUN_H]

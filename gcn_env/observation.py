@@ -196,7 +196,7 @@ PAIRS = Table(
             "the job may be sent there; all other columns are 0 if not and it is not here",
         ),
         Row("here", "0/1", 0, 1, "the pool where it runs or queues"),
-        Row("fits", "0/1", 0, 1, "enough devices are free now"),
+        Row("fits", "0/1", 0, 1, "enough devices are free now, on nodes that fit"),
         Row("share", "share", 0, 1, "devices it would hold"),
         Row("latency", "1", 0, 8, "round trip plus service over the objective; 0 without one"),
         Row("rtt", "ms/100", 0, 10, "round trip to its users"),

@@ -7,7 +7,9 @@ devices begins when the last of them is awake.
 
 from __future__ import annotations
 
+from gcn_env.core.backfill import NEVER, due, may_pass, pop, push, reservation
 from gcn_env.core.jit import inlined, kernel
+from gcn_env.core.nodes import fits, give_back, take
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.places import pack
 from gcn_env.core.power import set_clocks, speed_at
@@ -18,7 +20,6 @@ from gcn_env.ledger import COUNTS, FLOWS, TERMS
 C = COUNTS.ix
 F = FLOWS.ix
 T = TERMS.ix
-NEVER = 1e9
 
 
 @inlined()
@@ -74,47 +75,16 @@ def start(b, j, now, jobs, pools, fleet):
     begins = awake_at(b, p, held, now, pools, fleet)
     jobs.status[b, j] = RUNNING
     jobs.ready[b, j] = begins
+    take(b, j, jobs, pools, fleet)
     jobs.finish[b, j] = begins + jobs.work[b, j] / pace_of(b, j, jobs, pools)
-    pools.busy[b, p] += held
     pools.up[b, p] = max(pools.up[b, p], float(pools.busy[b, p]))
-
-
-@inlined()
-def reservation(b, p, need, free, jobs):
-    """(shadow time, spare devices) when `need` devices will be free: EASY's reservation for the queue's head.
-
-    Spare is what all jobs leave that end by the shadow time, those that end in the same moment included: jobs have no
-    order among equals that anybody chose.
-    """
-    status, pool, finish, held, found = jobs.status, jobs.pool, jobs.finish, jobs.held, jobs.queue
-    n = 0
-    for j in range(jobs.n_live[b]):
-        if status[b, j] == RUNNING and pool[b, j] == p:
-            found[b, n] = j
-            n += 1
-    shadow = NEVER
-    while n > 0:
-        k = 0
-        for i in range(1, n):
-            if finish[b, found[b, i]] < finish[b, found[b, k]]:
-                k = i
-        pick = found[b, k]
-        if finish[b, pick] > shadow:
-            break
-        n -= 1
-        found[b, k] = found[b, n]
-        free += held[b, pick]
-        if free >= need:
-            shadow = finish[b, pick]
-    return shadow, max(0, free - need)
 
 
 @inlined()
 def note_event(b, j, n, until, jobs):
     """Add job `j` to the step's events if it ends within it; returns the number of events."""
     if jobs.finish[b, j] <= until:
-        jobs.event[b, n] = j
-        return n + 1
+        return push(b, j, n, jobs.event, jobs)
     return n
 
 
@@ -122,32 +92,28 @@ def note_event(b, j, n, until, jobs):
 def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
     """Local scheduler of pool `p` at hour `now`. Returns the number of events.
 
-    First come, first served; once a job does not fit, those behind it start only if they cannot delay it (EASY).
+    First come, first served; once a job does not fit, those behind it start only if they cannot delay it (EASY): if they
+    end by the hour reserved for it, or leave the nodes that it wants then.
     """
     held, behind = jobs.held, jobs.behind
-    free = pools.healthy[b, p] - pools.busy[b, p]
-    blocked, shadow, spare = -1, -1.0, 0
+    blocked, need, shadow, empty, roomy = -1, 0, -1.0, 0, 0
     previous, j = -1, pools.first[b, p]
-    while j >= 0 and free > 0:
+    while j >= 0 and pools.room[b, p] > 0:
         following = behind[b, j]
-        goes = held[b, j] <= free
+        goes = fits(b, p, held[b, j], pools)
+        if goes and blocked >= 0:
+            if shadow < 0.0:
+                shadow, empty, roomy = reservation(b, p, need, jobs, pools, fleet)
+            begins = awake_at(b, p, held[b, j], now, pools, fleet)
+            ends = begins + jobs.work[b, j] / pace_of(b, j, jobs, pools)
+            goes, empty, roomy = may_pass(b, p, j, ends, need, shadow, empty, roomy, jobs, pools, fleet)
+        elif not goes and blocked < 0:
+            blocked, need = j, held[b, j]
         if goes:
-            if blocked >= 0:
-                if shadow < 0.0:
-                    shadow, spare = reservation(b, p, held[b, blocked], free, jobs)
-                begins = awake_at(b, p, held[b, j], now, pools, fleet)
-                ends = begins + jobs.work[b, j] / pace_of(b, j, jobs, pools)
-                goes = ends <= shadow or held[b, j] <= spare
-                if goes and ends > shadow:
-                    spare -= held[b, j]
-            if goes:
-                unlink(b, j, previous, jobs, pools)
-                start(b, j, now, jobs, pools, fleet)
-                n = note_event(b, j, n, until, jobs)
-                free -= held[b, j]
-        elif blocked < 0:
-            blocked = j
-        if not goes:
+            unlink(b, j, previous, jobs, pools)
+            start(b, j, now, jobs, pools, fleet)
+            n = note_event(b, j, n, until, jobs)
+        else:
             previous = j
         j = following
     return n
@@ -168,13 +134,13 @@ def kill(b, j, jobs, pools, fleet, ledger):
     """End the run (or the wait) of job `j` at its pool: it is pending again, with what its last checkpoint kept."""
     p = jobs.pool[b, j]
     if jobs.status[b, j] == RUNNING:
-        pools.busy[b, p] -= jobs.held[b, j]
         lost = 0.0 if jobs.kind[b, j] == INFERENCE else jobs.unsaved[b, j]  # what was served stays served
         jobs.work[b, j] += lost
         ledger.counts[b, C.killed] += 1.0
         ledger.counts[b, C.lost_work] += lost * jobs.gang[b, j]
         hours = lost / jobs.speed[b, j]  # of a device: prices are per device-hour, work is at reference speed
         ledger.terms[b, T.restart] += hours * jobs.gang[b, j] * fleet.device_usd[p]
+        give_back(b, j, jobs, pools, fleet)
     elif jobs.status[b, j] == QUEUED:
         previous, k = -1, pools.first[b, p]
         while k != j:
@@ -189,8 +155,8 @@ def kill(b, j, jobs, pools, fleet, ledger):
 
 
 @inlined()
-def _complete(b, j, jobs, sources, pools, ledger):
-    pools.busy[b, jobs.pool[b, j]] -= jobs.held[b, j]
+def _complete(b, j, jobs, sources, pools, fleet, ledger):
+    give_back(b, j, jobs, pools, fleet)
     release_lease(b, j, jobs, sources)
     ledger.counts[b, C.completed] += 1.0
     if jobs.kind[b, j] != INFERENCE and jobs.finish[b, j] > jobs.deadline[b, j]:
@@ -203,13 +169,17 @@ def shortfall(b, j, p, jobs, pools, fleet, geo):
     """(missed, paid): shares of an hour of lease `j` on pool `p` that are out of objective, and that are credited.
 
     Too far from its users, all is missed and the share of the overshoot is credited, at most all. At a lower clock only
-    the share E52 is served in time; the rest is missed and credited in full.
+    the share E52 is served in time, on slow nodes their share of speed; the rest is missed and credited in full.
     """
     slo = jobs.slo[b, j]
     over = geo.rtt_ms[jobs.origin[b, j], fleet.region[p]] + fleet.service_ms[p] - slo
     far, paid = (1.0, min(1.0, over / slo)) if over > 0.0 else (0.0, 0.0)
-    if pools.freq[b, p] < 1.0:
+    slow = jobs.bad[b, j] > 0 and jobs.pool[b, j] == p
+    if slow or pools.freq[b, p] < 1.0:
         served = speed_at(pools.freq[b, p], fleet.bound[INFERENCE])
+        if slow:
+            share = min(1.0, jobs.bad[b, j] * fleet.node[p] / jobs.held[b, j])
+            served *= 1.0 - share * (1.0 - fleet.slow[p])
         return max(far, 1.0 - served), 1.0 - served * (1.0 - paid)
     return far, paid
 
@@ -255,13 +225,12 @@ def _open_step(b, t0, t1, jobs, pools, plants, fleet):
         busy = pools.busy[b, p]
         pools.up[b, p] = busy + fleet.reserve[p] * max(0, pools.healthy[b, p] - busy)
     changed = set_clocks(b, pools, plants, fleet)
-    status, finish, ready, event, n = jobs.status[b], jobs.finish[b], jobs.ready[b], jobs.event[b], 0
+    status, finish, ready, n = jobs.status[b], jobs.finish[b], jobs.ready[b], 0
     for j in range(jobs.n_live[b]):
         if changed and status[j] == RUNNING:
             finish[j] = max(t0, ready[j]) + jobs.work[b, j] / pace_of(b, j, jobs, pools)
         if (status[j] == RUNNING and finish[j] <= t1) or (status[j] == TRANSIT and ready[j] <= t1):
-            event[n] = j
-            n += 1
+            n = push(b, j, n, jobs.event, jobs)
     for p in range(fleet.region.shape[0]):
         if pools.waiting[b, p] > 0 and (changed or pools.stirred[b, p] == 1):
             n = start_what_fits(b, p, t0, t1, n, jobs, pools, fleet)
@@ -270,23 +239,11 @@ def _open_step(b, t0, t1, jobs, pools, plants, fleet):
 
 
 @inlined()
-def _earliest(b, n, jobs):
-    """(position, hour) of the next of `n` events."""
-    event, order, k, when = jobs.event, jobs.order, 0, NEVER
-    for i in range(n):
-        j = event[b, i]
-        at = jobs.ready[b, j] if jobs.status[b, j] == TRANSIT else jobs.finish[b, j]
-        if at < when or (at == when and order[b, j] < order[b, event[b, k]]):
-            k, when = i, at
-    return k, when
-
-
-@inlined()
 def _arrive_at_pool(b, j, when, until, n, jobs, pools, fleet):
     """The data of job `j` is there: it starts, or joins the queue. Returns the number of events."""
     p = jobs.pool[b, j]
     jobs.data_at[b, j], jobs.via[b, j], jobs.left_gb[b, j] = fleet.region[p], -1, 0.0
-    if pools.waiting[b, p] == 0 and jobs.held[b, j] <= pools.healthy[b, p] - pools.busy[b, p]:
+    if pools.waiting[b, p] == 0 and fits(b, p, jobs.held[b, j], pools):
         start(b, j, when, jobs, pools, fleet)
         return note_event(b, j, n, until, jobs)
     enqueue(b, j, jobs, pools)
@@ -302,11 +259,9 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
         t1 = t0 + dt
         n = _open_step(b, t0, t1, jobs, pools, plants, fleet)
         while n > 0:
-            k, when = _earliest(b, n, jobs)
-            j = event[b, k]
+            j = pop(b, n, event, jobs)
             n -= 1
-            event[b, k] = event[b, n]
-            p = jobs.pool[b, j]
+            when, p = due(b, j, jobs), jobs.pool[b, j]
             if status[b, j] == TRANSIT:
                 n = _arrive_at_pool(b, j, when, t1, n, jobs, pools, fleet)
                 continue
@@ -314,7 +269,7 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
             done = book_run(b, j, hours, pace_of(b, j, jobs, pools), jobs, pools, fleet)
             ledger.counts[b, C.work] += done
             book_waiting(b, j, t0, when, jobs.ready[b, j], jobs, pools, fleet, geo, ledger)
-            _complete(b, j, jobs, sources, pools, ledger)
+            _complete(b, j, jobs, sources, pools, fleet, ledger)
             if pools.waiting[b, p] > 0:
                 n = start_what_fits(b, p, when, t1, n, jobs, pools, fleet)
         pack(b, jobs, pools)

@@ -1,7 +1,8 @@
 """Failures of nodes, of regions' grid supply and of their plants, and what is lost where a region's nodes stopped.
 
 Times come from the streams FAILURES and SITES, which no action touches: two policies under one seed see the same
-failures. Only which job a failed node ran, and whether an outage or a fault stops nodes, depends on what is running.
+failures. Only which job a failed node ran, and whether an outage or a fault stops nodes, depends on what is running; and
+a slow node goes to repair when the work on it has ended.
 """
 
 from __future__ import annotations
@@ -9,35 +10,14 @@ from __future__ import annotations
 import math
 
 from gcn_env.core import rng
-from gcn_env.core.execution import kill
+from gcn_env.core.health import wear_nodes
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.outage import drop_region
-from gcn_env.core.state import RUNNING, STARTS
+from gcn_env.core.state import STARTS
 from gcn_env.ledger import COUNTS
 
 C = COUNTS.ix
 OUTAGE_SIGMA = 0.82  # E57 s.d. of the logarithm of an outage's length [E]: median 30 min at a mean of 0.7 h
-
-
-@inlined()
-def _lose_node(b, p, u, jobs, pools, fleet, ledger):
-    """Take one node out of pool `p`; `u` in [0, 1) picks it among the healthy devices, busy ones first."""
-    node = fleet.node[p]
-    at = u * pools.healthy[b, p]
-    pools.healthy[b, p] -= node
-    pools.stirred[b, p] = 1
-    reached = 0
-    for j in range(jobs.n_live[b]):
-        if jobs.status[b, j] == RUNNING and jobs.pool[b, j] == p:
-            reached += jobs.held[b, j]
-            if reached > at:
-                kill(b, j, jobs, pools, fleet, ledger)
-                break
-    while pools.busy[b, p] > pools.healthy[b, p]:  # a node of several jobs, or a nearly full pool
-        for j in range(jobs.n_live[b]):
-            if jobs.status[b, j] == RUNNING and jobs.pool[b, j] == p:
-                kill(b, j, jobs, pools, fleet, ledger)
-                break
 
 
 @inlined()
@@ -86,24 +66,12 @@ def _stop(b, r, now, jobs, pools, plants, fleet, geo, ledger):
 @kernel()
 def fail(lo, hi, dt, clock, jobs, pools, plants, fleet, geo, site, ledger):
     """Phase: jobs of regions that stopped, repairs, failures of nodes, grids and plants."""
-    state, healthy = clock.rng, pools.healthy
+    state = clock.rng
     for b in range(lo, hi):
         for r in range(plants.outage_h.shape[1]):
             _stop(b, r, clock.now_h[b], jobs, pools, plants, fleet, geo, ledger)
         for p in range(fleet.region.shape[0]):
-            node = fleet.node[p]
-            broken = (fleet.devices[p] - healthy[b, p]) // node
-            if broken > 0:
-                mended = 1.0 - math.exp(-dt / fleet.repair_h[p])
-                for _ in range(broken):
-                    if rng.uniform(state, b, rng.FAILURES) < mended:
-                        healthy[b, p] += node
-                        pools.stirred[b, p] = 1
-            mean = healthy[b, p] // node * fleet.fail[p] * dt
-            for _ in range(rng.poisson(state, b, rng.FAILURES, mean)):
-                u = rng.uniform(state, b, rng.FAILURES)
-                if healthy[b, p] >= node:
-                    _lose_node(b, p, u, jobs, pools, fleet, ledger)
+            wear_nodes(b, p, dt, clock, jobs, pools, fleet, ledger)
         for r in range(plants.outage_h.shape[1]):
             u = rng.uniform(state, b, rng.FAILURES)
             _lose_supply(b, r, dt, u, state, plants, geo, site)

@@ -49,11 +49,23 @@ def next_seed(seed):
 
 
 @inlined()
-def uniform(state, b, stream):
-    """A float in [0, 1)."""
+def bits(state, b, stream):
+    """64 random bits."""
     z = state[b, stream] + _GAMMA
     state[b, stream] = z
-    return float(mix(z) >> _S11) * _TO_UNIT
+    return mix(z)
+
+
+@inlined()
+def unit(random):
+    """The float in [0, 1) that 64 random bits stand for."""
+    return float(random >> _S11) * _TO_UNIT
+
+
+@inlined()
+def uniform(state, b, stream):
+    """A float in [0, 1)."""
+    return unit(bits(state, b, stream))
 
 
 @inlined()
@@ -63,9 +75,9 @@ def hashed(seed, n):
 
 
 @inlined()
-def bell(bits):
+def bell(random):
     """Nearly a standard normal number, within +-3.47: the sum of the four 16-bit parts of 64 random bits."""
-    pairs = (bits & _LANES) + ((bits >> np.uint64(16)) & _LANES)
+    pairs = (random & _LANES) + ((random >> np.uint64(16)) & _LANES)
     total = np.int64((pairs & _LOW) + (pairs >> np.uint64(32)))
     return (total - _BELL_MEAN) * _BELL_SCALE
 

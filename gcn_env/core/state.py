@@ -107,7 +107,8 @@ class Jobs(NamedTuple):
     left_gb: Array  # float64 [B, J] GB still on their way (TRANSIT)
     via: Array  # int16 [B, J] region its data travels from (TRANSIT), -1 none
     node: Array  # int32 [B, J] record of the node it shares with others (`Pools.node_*`), -1 none
-    bad: Array  # int32 [B, J] nodes it holds that are slow or to be repaired when it leaves
+    bad: Array  # int32 [B, J] nodes it holds that are slow, unnoticed or draining
+    drains: Array  # int32 [B, J] those it holds whole that go to repair when it leaves
     comm: Array  # float64 [B, J] share of time bound by memory or communication
     order: Array  # int64 [B, J] number of arrival in the episode (first come, first served)
     shown: Array  # int64 [B, J] control step in which it last had a slot, -1 never
@@ -139,11 +140,14 @@ class Pools(NamedTuple):
     pace: Array  # float64 [B, P, N_CLASSES] speed at that frequency over full speed (E52)
     up: Array  # float64 [B, P] scratch of one step: devices awake by now
     stirred: Array  # int8 [B, P] 1: failures, repairs or kills since its local scheduler last looked
-    empty: Array  # int32 [B, P] healthy nodes that run nothing
+    room: Array  # int32 [B, P] devices of the largest job that could start now; every smaller one could too
+    empty: Array  # int32 [B, P] nodes in service that run nothing
+    slow: Array  # int32 [B, P] those of them that run slow, unnoticed
     roomy: Array  # int32 [B, P, D + 1] first record of a shared node with so many free devices, -1 none
     degraded: Array  # int32 [B, P] nodes that run slow, unnoticed
-    draining: Array  # int32 [B, P] nodes that take no more work, to be repaired when idle
+    draining: Array  # int32 [B, P] slow nodes that take no more work, to be repaired when idle
     repairing: Array  # int32 [B, P] nodes under repair
+    dice: Array  # uint64 [B, P] random stream: which nodes a job gets, which slow node is noticed
     price: Array  # float64 [B, P] USD per device-hour of a rented pool now
     notice_h: Array  # float64 [B, P] h until the owner takes the pool back, as announced; 0 nothing is
     away_h: Array  # float64 [B, P] h until the pool is there again: reclaimed, or a pod on the road; 0 there
@@ -153,6 +157,9 @@ class Pools(NamedTuple):
     node_free: Array  # int32 [B, J] its free devices
     node_next: Array  # int32 [B, J] next record with as many, -1 none
     node_last: Array  # int32 [B, J] the one before, -1 none
+    node_bad: Array  # int8 [B, J] its health, core.nodes.SOUND, SLOW, DRAINING
+    node_then: Array  # int32 [B, J] scratch of a local scheduler: its free devices at a reserved hour
+    unused: Array  # int32 [B] first record not in use, -1 none
 
 
 class Links(NamedTuple):
@@ -254,7 +261,9 @@ _TYPES: dict[str, Any] = {
     "tenant": np.int16,
     "via": np.int16, "node": np.int32, "bad": np.int32, "empty": np.int32, "roomy": np.int32, "degraded": np.int32,
     "draining": np.int32, "repairing": np.int32, "node_pool": np.int16, "node_free": np.int32,
-    "node_next": np.int32, "node_last": np.int32, "n": np.int32, "under_way": np.int32,
+    "node_next": np.int32, "node_last": np.int32, "node_bad": np.int8, "node_then": np.int32, "unused": np.int32,
+    "drains": np.int32, "room": np.int32, "slow": np.int32, "dice": np.uint64,
+    "n": np.int32, "under_way": np.int32,
 }  # fmt: skip
 
 
@@ -281,7 +290,9 @@ def allocate(
                   **dict.fromkeys(("leased", "burst"), (*b, n_sources, n_regions))},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
         Pools: {"*": (*b, n_pools), "pace": (*b, n_pools, N_CLASSES), "roomy": (*b, n_pools, node + 1),
-                **dict.fromkeys(("node_pool", "node_free", "node_next", "node_last"), (*b, n_jobs))},
+                "unused": b,
+                **dict.fromkeys(("node_pool", "node_free", "node_next", "node_last", "node_bad", "node_then"),
+                                (*b, n_jobs))},
         Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS), "seen": (*r, len(SENSORS)),
                  "past": (*r, len(SENSORS)),
                  "fault_h": (*r, len(FAULTS))},

@@ -33,6 +33,7 @@ from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.jit import kernel
 from gcn_env.core.market import lend, reset_market, trade
 from gcn_env.core.network import carry, tend
+from gcn_env.core.nodes import fits, reset_nodes
 from gcn_env.core.params import LEASES
 from gcn_env.core.placement import devices_needed, dispatch, legal_pool
 from gcn_env.core.power import full_clocks, node_power
@@ -130,10 +131,9 @@ def _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, g
     best, room = -1, 0
     for p in range(fleet.region.shape[0]):
         if legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
-            free = pools.healthy[b, p] - pools.busy[b, p]
             held = devices_needed(jobs.kind[b, j], gang, fleet.speed[jobs.kind[b, j], p])
-            if held <= free and free > room:
-                best, room = p, free
+            if fits(b, p, held, pools) and pools.room[b, p] > room:
+                best, room = p, pools.room[b, p]
     if best >= 0:
         speed = fleet.speed[jobs.kind[b, j], best]
         jobs.pool[b, j] = best
@@ -213,13 +213,12 @@ def reset_one(b, seed, split, years, timing, state, world):
     month = month_of(clock.now_h[b], bank.hours[year])
     clear(b, b + 1, ledger)
     for p in range(fleet.region.shape[0]):
-        pools.healthy[b, p] = fleet.devices[p]
-        pools.busy[b, p], pools.claimed[b, p], pools.waiting[b, p] = 0, 0, 0
+        pools.claimed[b, p], pools.waiting[b, p] = 0, 0
         pools.first[b, p], pools.last[b, p] = -1, -1
         pools.queued[b, p], pools.running[b, p] = 0.0, 0.0
         pools.busy_h[b, p], pools.load_h[b, p] = 0.0, 0.0
         pools.up[b, p], pools.stirred[b, p] = fleet.devices[p], 0
-        pools.degraded[b, p], pools.draining[b, p], pools.repairing[b, p] = 0, 0, 0
+    reset_nodes(b, seed, pools, fleet)
     reset_market(b, clock, pools, market)
     full_clocks(b, pools, plants)
     links.up[b], links.down_h[b], links.n[b], links.under_way[b] = 1.0, 0.0, 0, 0

@@ -81,7 +81,7 @@ def add_job(b, t, stream, s, row, origin, clock, jobs, work, money, ledger):
     jobs.slo[b, j] = work.slo_ms[s]
     jobs.data[b, j] = work.data_gb[row]
     jobs.state_gb[b, j], jobs.left_gb[b, j], jobs.via[b, j] = 0.0, 0.0, -1
-    jobs.node[b, j], jobs.bad[b, j] = -1, 0
+    jobs.node[b, j], jobs.bad[b, j], jobs.drains[b, j] = -1, 0, 0
     jobs.comm[b, j] = work.comm[row]
     jobs.shown[b, j] = -1
     jobs.order[b, j] = int(clock.step[b]) * 65536 + n

@@ -11,6 +11,7 @@ from gcn_env.core.rng import seed_streams
 from gcn_env.core.state import FAULTS, PENDING, RUNNING, TRANSIT, allocate
 from gcn_env.ledger import COUNTS, TERMS
 from tests.core.plant_fleet import no_site
+from tests.core.yard import settle_down, sound_nodes
 from tests.worlds import world
 
 C, T = COUNTS.ix, TERMS.ix
@@ -31,20 +32,22 @@ def _send(j, p, now, jobs, links, fleet, geo, ledger):
 class Luck:
     """Pools and grids of the smoke world that break at the rates a test sets."""
 
-    def __init__(self, n=1, places=32, fail_per_h=0.0, repair_h=10.0, outage_per_h=0.0, outage_h=2.0, node=8):
+    def __init__(self, n=1, places=32, fail_per_h=0.0, repair_h=10.0, outage_per_h=0.0, outage_h=2.0, node=8,
+                 slow_per_h=0.0, detect_h=6.0):
         p = world().params
         self.n = n
         self.fleet = p.fleet._replace(
-            fail=np.full(3, fail_per_h), repair_h=np.full(3, repair_h), node=np.full(3, node, np.int64)
+            fail=np.full(3, fail_per_h), repair_h=np.full(3, repair_h), node=np.full(3, node, np.int64),
+            degrade=np.full(3, slow_per_h), detect_h=np.full(3, detect_h)
         )
         self.geo = p.geo._replace(outage=np.full(2, outage_per_h), outage_h=np.full(2, outage_h))
         self.site = no_site(2)
-        self.s = s = allocate(n, places, 2, 3, 2, 4)
-        s.pools.healthy[:] = self.fleet.devices
+        self.s = s = allocate(n, places, 2, 3, 2, 4, node)
+        sound_nodes(n, s.pools, self.fleet)
         s.plants.throttle[:] = 1.0
         s.pools.first[:] = -1
         s.pools.last[:] = -1
-        s.jobs.pool[:] = -1
+        s.jobs.pool[:], s.jobs.node[:] = -1, -1
         _seed(n, s.clock.rng)
 
     def run_jobs(self, pool, held, unsaved=0.5):
@@ -61,7 +64,7 @@ class Luck:
         }.items():
             getattr(jobs, name)[:, :k] = value
         jobs.unsaved[:, :k], jobs.work[:, :k] = unsaved, 2.0
-        self.s.pools.busy[:, pool] = sum(held)
+        settle_down(self.n, jobs, self.s.pools, self.fleet)
 
     def step(self, dt=DT):
         s = self.s

@@ -10,6 +10,7 @@ from gcn_env.core.params import BATCH, CLASSES, INFERENCE, TRAINING
 from gcn_env.core.power import capped_clock, full_clocks, node_power, power_at, set_clocks, speed_at
 from gcn_env.core.state import CAP, N_CLASSES, RUNNING, allocate
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
+from tests.core.yard import settle_down, sound_nodes
 from tests.worlds import world
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
@@ -39,7 +40,8 @@ class Rack:
         self.p, self.geo = p, p.geo
         self.fleet = p.fleet._replace(wake_h=np.zeros(3), speed=np.ones_like(p.fleet.speed))
         self.s = s = allocate(1, 4, 2, 3, 2, 4)
-        s.pools.healthy[:], s.pools.first[:], s.pools.last[:] = self.fleet.devices, -1, -1
+        sound_nodes(1, s.pools, self.fleet)
+        s.pools.first[:], s.pools.last[:] = -1, -1
         s.plants.throttle[:], s.plants.overhead[:], s.links.up[:] = 1.0, 1.2, 1.0
         s.plants.command[..., CAP] = 1.0
         _full(s.pools, s.plants)
@@ -57,7 +59,7 @@ class Rack:
         values |= {"deadline": 1e6, "value": 2.0, "slo": 1e6, "pool": np.arange(3), "order": np.arange(3)}
         for name, value in values.items():
             getattr(jobs, name)[0, :3] = value
-        s.pools.busy[:] = 4
+        settle_down(1, jobs, s.pools, self.fleet)
 
     def run(self, dt=0.25):
         s = self.s
@@ -196,7 +198,7 @@ def test_jobs_wait_for_sleepers_and_not_for_those_awake():
     rack = Rack()
     rack.fleet = rack.fleet._replace(wake_h=np.full(3, 0.1), reserve=np.full(3, 0.2))
     s, jobs = rack.s, rack.s.jobs
-    s.pools.busy[:] = 0
+    sound_nodes(1, s.pools, rack.fleet)
     jobs.status[0, :3], jobs.pool[0, :3], jobs.ready[0, :3] = 2, 0, (0.01, 0.02, 0.03)
     jobs.held[0, :3], jobs.gang[0, :3] = (6, 3, 2), (6, 3, 2)
     ledger = rack.run()
@@ -208,7 +210,7 @@ def test_jobs_wait_for_sleepers_and_not_for_those_awake():
     s.clock.now_h[:] = 0.0
     late = Rack()
     late.fleet = late.fleet._replace(wake_h=np.full(3, 0.1), reserve=np.zeros(3))
-    late.s.pools.busy[:] = 0
+    sound_nodes(1, late.s.pools, late.fleet)
     late.s.jobs.status[0, :3], late.s.jobs.ready[0, :3] = 2, 0.2
     late.run()
     np.testing.assert_array_equal(late.s.jobs.work[0, :3], 10.0)

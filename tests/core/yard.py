@@ -6,25 +6,54 @@ import math
 import numpy as np
 
 from gcn_env.core.execution import execute
+from gcn_env.core.jit import kernel
+from gcn_env.core.nodes import give_back, reset_nodes, take
 from gcn_env.core.params import BATCH
-from gcn_env.core.state import RUNNING, TRANSIT, allocate
+from gcn_env.core.state import FREE, RUNNING, TRANSIT, allocate
 from tests.worlds import world
+
+
+@kernel()
+def sound_nodes(n_envs, pools, fleet):
+    """Every node of every pool is sound and empty."""
+    for b in range(n_envs):
+        reset_nodes(b, b, pools, fleet)
+
+
+@kernel()
+def settle_down(n_envs, jobs, pools, fleet):
+    """Jobs that are said to run take their devices."""
+    for b in range(n_envs):
+        for j in range(jobs.n_live[b]):
+            if jobs.status[b, j] == RUNNING:
+                take(b, j, jobs, pools, fleet)
+
+
+@kernel()
+def give_back_all(n_envs, jobs, pools, fleet):
+    """Jobs that run leave their devices, and are gone."""
+    for b in range(n_envs):
+        for j in range(jobs.n_live[b]):
+            if jobs.status[b, j] == RUNNING:
+                give_back(b, j, jobs, pools, fleet)
+                jobs.status[b, j] = FREE
 
 
 class Yard:
     """One pool of the smoke world, as many devices as asked for, and jobs on their way to it."""
 
-    def __init__(self, devices, n_jobs, n_envs=1):
+    def __init__(self, devices, n_jobs, n_envs=1, node=1):
         p = world().params
         self.geo = p.geo
-        self.fleet = p.fleet._replace(devices=np.full(3, devices, np.int64), wake_h=np.zeros(3))
-        self.s = s = allocate(n_envs, n_jobs, 2, 3, 2, 4)
-        s.pools.healthy[:] = devices
+        sizes = {"devices": np.full(3, devices, np.int64), "node": np.full(3, node, np.int64)}
+        self.fleet = p.fleet._replace(**sizes, wake_h=np.zeros(3))
+        self.s = s = allocate(n_envs, n_jobs, 2, 3, 2, 4, node)
+        sound_nodes(n_envs, s.pools, self.fleet)
         s.pools.first[:] = -1
         s.pools.last[:] = -1
         for whole in (s.plants.throttle, s.plants.command, s.pools.pace, s.pools.freq, s.pools.drawn):
             whole[:] = 1.0
-        s.jobs.pool[:] = -1
+        s.jobs.pool[:], s.jobs.node[:] = -1, -1
         s.jobs.slo[:] = math.inf
 
     def send(self, ready, work, held, kind=BATCH, b=slice(None), checkpoint=0.0, pool=0):

@@ -9,6 +9,7 @@ from gcn_env.core.grid import FUEL_KG
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.state import CARBON, FREE, PENDING, PRICE, QUEUED, RUNNING
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
+from tests.core.racks import check_nodes
 from tests.worlds import CALM, ROUGH, legal_actions, make, places, wild_actions
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
@@ -58,6 +59,7 @@ def check_jobs(sim):
         shown = jobs.slot[b][jobs.slot[b] >= 0]
         assert len(set(shown)) == len(shown)
         assert (jobs.status[b, shown] == PENDING).all()
+    check_nodes(s, w.fleet)
     assert (pools.busy >= 0).all()
     assert (pools.busy <= pools.healthy).all()
     assert (pools.healthy >= 0).all()
