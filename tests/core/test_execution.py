@@ -67,11 +67,12 @@ def test_gangs_start_whole():
 def test_nothing_blocked_by_what_can_never_start_forever():
     """A head larger than the healthy devices waits; what is behind it is backfilled."""
     yard = Yard(8, 4)
-    yard.s.pools.empty[:], yard.s.pools.room[:] = 4, 4
+    yard.serve(4)
     yard.send([0.0, 0.01, 0.02], [1.0, 5.0, 1.0], [8, 3, 1])
     yard.run(0.25)
     assert list(yard.s.jobs.status[0, :3]) == [QUEUED, RUNNING, RUNNING]
     yard.s.pools.empty[:] += 4
+    yard.s.pools.healthy[:] = 8
     yard.run(5.0)
     assert yard.s.jobs.n_live[0] == 1
     assert yard.s.jobs.status[0, 0] == RUNNING

@@ -97,7 +97,7 @@ def test_easy_backfill_equals_the_reference(n_envs):
     n = 24
     devices, ready, work, held, first = instances(n_envs, n_envs, n)
     yard = Yard(8, N_POOLS * n, n_envs)
-    yard.s.pools.healthy[:] = devices
+    yard.serve(devices)
     yard.s.sources.leased[:] = 10_000
     flat = [a.reshape(n_envs, -1) for a in (ready, work, held)]
     kind = np.where(first, INFERENCE, BATCH).reshape(n_envs, -1)

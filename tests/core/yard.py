@@ -56,6 +56,11 @@ class Yard:
         s.jobs.pool[:], s.jobs.node[:] = -1, -1
         s.jobs.slo[:] = math.inf
 
+    def serve(self, devices):
+        """So many devices, on nodes of their own, in service: a number, or one a pool."""
+        pools = self.s.pools
+        pools.healthy[:] = pools.empty[:] = pools.room[:] = devices
+
     def send(self, ready, work, held, kind=BATCH, b=slice(None), checkpoint=0.0, pool=0):
         """Jobs on their way, one a place, in the order given."""
         jobs, n = self.s.jobs, len(np.atleast_1d(np.asarray(ready).T))
