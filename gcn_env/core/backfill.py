@@ -64,7 +64,7 @@ def pop(b, n, heap, jobs):
 
 @inlined()
 def _running(b, p, jobs, pools):
-    """Heap of the jobs that run on pool `p`, in `jobs.queue`; returns how many. Copies the free devices of their nodes."""
+    """Heap of pool `p`'s running jobs in `jobs.queue`; returns how many. `node_then` gets their nodes' free devices."""
     status, pool, node, n = jobs.status, jobs.pool, jobs.node, 0
     for j in range(jobs.n_live[b]):
         if status[b, j] == RUNNING and pool[b, j] == p:
@@ -103,7 +103,7 @@ def reservation(b, p, need, jobs, pools, fleet):
     Jobs that end in that same moment leave their devices too: they have no order among equals that anybody chose.
 
     Returns:
-        (that hour, empty nodes then, shared nodes with room for the rest then). `Pools.node_then` has the free devices of
+        (that hour, empty nodes then, shared nodes with room for the rest then). `Pools.node_then` has what is free on
         shared nodes then.
     """
     node, free = fleet.node[p], pools.node_then

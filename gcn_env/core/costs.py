@@ -32,7 +32,7 @@ N_COSTS = 15
 
 @inlined()
 def expected_wait_h(b, p, held, pools):
-    """Hours until `held` devices are free on pool `p`, on nodes that fit: what queues there, and its share of what runs."""
+    """Hours until `held` devices of pool `p` are free, on nodes that fit: what queues, and its share of what runs."""
     healthy, busy = pools.healthy[b, p], pools.busy[b, p]
     short = held - (pools.room[b, p] - pools.claimed[b, p])
     if short <= 0 and pools.waiting[b, p] == 0:

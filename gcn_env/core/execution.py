@@ -92,7 +92,7 @@ def note_event(b, j, n, until, jobs):
 def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
     """Local scheduler of pool `p` at hour `now`. Returns the number of events.
 
-    First come, first served; once a job does not fit, those behind it start only if they cannot delay it (EASY): if they
+    First come, first served; once a job does not fit, those behind it start only if they cannot delay it (EASY): they
     end by the hour reserved for it, or leave the nodes that it wants then.
     """
     held, behind = jobs.held, jobs.behind

@@ -1,8 +1,8 @@
 """Failures of nodes, of regions' grid supply and of their plants, and what is lost where a region's nodes stopped.
 
 Times come from the streams FAILURES and SITES, which no action touches: two policies under one seed see the same
-failures. Only which job a failed node ran, and whether an outage or a fault stops nodes, depends on what is running; and
-a slow node goes to repair when the work on it has ended.
+failures. Only which job a failed node ran, when a slow node is idle and goes to repair, and whether an outage or a
+fault stops nodes, depends on what is running.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Nodes of a pool: who holds which devices, found and given back without a list of nodes.
 
-Nodes are anonymous where they can be. A pool counts its empty nodes (`Pools.empty`, of which `slow` run slow, unnoticed);
-a job counts the nodes it holds whole. Only a node that runs parts of jobs has a record (`Pools.node_*`): its free
-devices, and its health. Records with equally many free devices are linked (`Pools.roomy`), so that best fit costs a
-look at each possible number of free devices, and nothing depends on the number of nodes.
+Nodes are anonymous where they can be. A pool counts its empty nodes (`Pools.empty`, `slow` of which run slow,
+unnoticed); a job counts the nodes it holds whole. Only a node that runs parts of jobs has a record (`Pools.node_*`):
+its free devices, and its health. Records with equally many free devices are linked (`Pools.roomy`), so that best fit
+costs a look at each possible number of free devices, and nothing depends on the number of nodes.
 
 A job of g devices on nodes of D takes g // D empty nodes and g % D devices of one more: of the shared node with the
 least sufficient room, else of an empty one. A pool thus has room for every job up to `Pools.room` devices, D times its
@@ -47,6 +47,7 @@ def fits(b, p, held, pools):
 
 @inlined()
 def set_room(b, p, pools, fleet):
+    """The pool's `room`, after its empty nodes or lists changed."""
     node = fleet.node[p]
     k = node - 1
     while k > 0 and pools.roomy[b, p, k] < 0:

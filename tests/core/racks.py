@@ -30,7 +30,9 @@ def check_nodes(state, fleet):
         assert (jobs.bad[b, rest] == 0).all()
         assert (jobs.drains[b, rest] == 0).all()
         used = {int(r) for r in jobs.node[b, runs]} - {-1}
-        assert used == set(np.flatnonzero(pools.node_pool[b] >= 0)), "records are those of nodes that jobs share"
+        assert used == set(np.flatnonzero(pools.node_pool[b] >= 0)), (
+            "records are those of nodes that jobs share"
+        )
         free, record = set(), pools.unused[b]
         while record >= 0:
             assert record not in free
@@ -62,7 +64,9 @@ def check_nodes(state, fleet):
             slow = (bad - on_bad - drains).sum() + (health == SLOW).sum() + pools.slow[b, p]
             assert pools.degraded[b, p] == slow
             assert pools.draining[b, p] == drains.sum() + (health == DRAINING).sum()
-            open_to_work = {r: int(pools.node_free[b, r]) for r in records if pools.node_bad[b, r] != DRAINING}
+            open_to_work = {
+                r: int(pools.node_free[b, r]) for r in records if pools.node_bad[b, r] != DRAINING
+            }
             assert _in_lists(b, p, pools) == {r: k for r, k in open_to_work.items() if k > 0}
             most = max(open_to_work.values(), default=0)
             assert pools.room[b, p] == pools.empty[b, p] * node + most

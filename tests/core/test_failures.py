@@ -32,13 +32,26 @@ def _send(j, p, now, jobs, links, fleet, geo, ledger):
 class Luck:
     """Pools and grids of the smoke world that break at the rates a test sets."""
 
-    def __init__(self, n=1, places=32, fail_per_h=0.0, repair_h=10.0, outage_per_h=0.0, outage_h=2.0, node=8,
-                 slow_per_h=0.0, detect_h=6.0):
+    def __init__(
+        self,
+        n=1,
+        places=32,
+        fail_per_h=0.0,
+        repair_h=10.0,
+        outage_per_h=0.0,
+        outage_h=2.0,
+        node=8,
+        slow_per_h=0.0,
+        detect_h=6.0,
+    ):
         p = world().params
         self.n = n
         self.fleet = p.fleet._replace(
-            fail=np.full(3, fail_per_h), repair_h=np.full(3, repair_h), node=np.full(3, node, np.int64),
-            degrade=np.full(3, slow_per_h), detect_h=np.full(3, detect_h)
+            fail=np.full(3, fail_per_h),
+            repair_h=np.full(3, repair_h),
+            node=np.full(3, node, np.int64),
+            degrade=np.full(3, slow_per_h),
+            detect_h=np.full(3, detect_h),
         )
         self.geo = p.geo._replace(outage=np.full(2, outage_per_h), outage_h=np.full(2, outage_h))
         self.site = no_site(2)

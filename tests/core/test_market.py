@@ -12,6 +12,7 @@ from gcn_env.errors import UserError
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.scenario.compile_market import compile_market, presence
 from gcn_env.scenario.load import load_scenario
+from tests.core.yard import settle_down, sound_nodes
 from tests.worlds import SCENARIOS, world
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
@@ -52,7 +53,7 @@ class Bazaar:
         movable = np.array([1, 0] + [0] * (len(p.work.movable) - 2))  # source 0 moves, source 1 does not
         self.work = p.work._replace(movable=movable)
         self.s = s = allocate(n, places, 2, POOLS, 2, len(movable))
-        s.pools.healthy[:] = self.fleet.devices
+        sound_nodes(n, s.pools, self.fleet)
         s.pools.drawn[:] = s.plants.throttle[:] = s.plants.overhead[:] = 1.0
         s.pools.first[:] = s.pools.last[:] = s.jobs.pool[:] = -1
         _seed(n, s.clock.rng)
@@ -166,8 +167,6 @@ def put(jobs, pools, pool, rows):
         jobs.pool[0, j], jobs.held[0, j], jobs.gang[0, j] = pool, held, held
         jobs.speed[0, j], jobs.work[0, j], jobs.unsaved[0, j] = 1.0, 5.0, unsaved
         jobs.behind[0, j] = -1
-        if status == RUNNING:
-            pools.busy[0, pool] += held
         if status == QUEUED:
             pools.first[0, pool] = pools.last[0, pool] = j
             pools.waiting[0, pool] = 1
@@ -188,7 +187,7 @@ def test_a_reclaim_hits_all_jobs_of_the_pool_and_no_others(notice_h):
     ]
     put(s.jobs, s.pools, 0, rows)
     s.jobs.pool[0, 4] = 2
-    s.pools.busy[0] = (8, 0, 4)
+    settle_down(1, s.jobs, s.pools, bazaar.fleet)
     while s.ledger.counts[0, C.reclaimed] == 0.0:
         assert (s.jobs.status[0, :5] == [r[0] for r in rows]).all(), "until then all go on"
         bazaar.step()
