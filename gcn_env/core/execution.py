@@ -134,13 +134,13 @@ def kill(b, j, jobs, pools, fleet, ledger):
     """End the run (or the wait) of job `j` at its pool: it is pending again, with what its last checkpoint kept."""
     p = jobs.pool[b, j]
     if jobs.status[b, j] == RUNNING:
+        give_back(b, j, jobs, pools, fleet)
         lost = 0.0 if jobs.kind[b, j] == INFERENCE else jobs.unsaved[b, j]  # what was served stays served
         jobs.work[b, j] += lost
         ledger.counts[b, C.killed] += 1.0
         ledger.counts[b, C.lost_work] += lost * jobs.gang[b, j]
         hours = lost / jobs.speed[b, j]  # of a device: prices are per device-hour, work is at reference speed
         ledger.terms[b, T.restart] += hours * jobs.gang[b, j] * fleet.device_usd[p]
-        give_back(b, j, jobs, pools, fleet)
     elif jobs.status[b, j] == QUEUED:
         previous, k = -1, pools.first[b, p]
         while k != j:
