@@ -57,7 +57,7 @@ class Luck:
         self.site = no_site(2)
         self.s = s = allocate(n, places, 2, 3, 2, 4, node)
         sound_nodes(n, s.pools, self.fleet)
-        s.plants.throttle[:] = 1.0
+        s.plants.throttle[:], s.pools.pace[:] = 1.0, 1.0
         s.pools.first[:] = -1
         s.pools.last[:] = -1
         s.jobs.pool[:], s.jobs.node[:] = -1, -1
