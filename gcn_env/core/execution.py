@@ -217,6 +217,16 @@ def book_waiting(b, j, now, until, started, jobs, pools, fleet, geo, ledger):
 
 
 @inlined()
+def _end(b, j, t0, jobs, sources, pools, fleet, geo, ledger):
+    """The work of job `j` ends in the step that began at hour `t0`."""
+    when, began = jobs.finish[b, j], jobs.ready[b, j]
+    rate = pace_of(b, j, jobs, pools)
+    ledger.counts[b, C.work] += book_run(b, j, when - max(t0, began), rate, jobs, pools, fleet)
+    book_waiting(b, j, t0, when, began, jobs, pools, fleet, geo, ledger)
+    _complete(b, j, jobs, sources, pools, fleet, ledger)
+
+
+@inlined()
 def _open_step(b, t0, t1, jobs, pools, plants, fleet):
     """Clocks, finish times at this step's speed, and the jobs whose transfer or work ends in it; returns how many."""
     for p in range(fleet.region.shape[0]):
@@ -232,22 +242,9 @@ def _open_step(b, t0, t1, jobs, pools, plants, fleet):
         if (status[j] == RUNNING and finish[j] <= t1) or (status[j] == TRANSIT and ready[j] <= t1):
             n = push(b, j, n, jobs.event, jobs)
     for p in range(fleet.region.shape[0]):
-        if pools.waiting[b, p] > 0 and (changed or pools.stirred[b, p] == 1):
-            n = start_what_fits(b, p, t0, t1, n, jobs, pools, fleet)
-        pools.stirred[b, p] = 0
+        if changed:
+            pools.stirred[b, p] = 1
     return n
-
-
-@inlined()
-def _arrive_at_pool(b, j, when, until, n, jobs, pools, fleet):
-    """The data of job `j` is there: it starts, or joins the queue. Returns the number of events."""
-    p = jobs.pool[b, j]
-    jobs.data_at[b, j], jobs.via[b, j], jobs.left_gb[b, j] = fleet.region[p], -1, 0.0
-    if pools.waiting[b, p] == 0 and fits(b, p, jobs.held[b, j], pools):
-        start(b, j, when, jobs, pools, fleet)
-        return note_event(b, j, n, until, jobs)
-    enqueue(b, j, jobs, pools)
-    return start_what_fits(b, p, when, until, n, jobs, pools, fleet)
 
 
 @kernel()
@@ -257,20 +254,23 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
     for b in range(lo, hi):
         t0 = now_h[b]
         t1 = t0 + dt
-        n = _open_step(b, t0, t1, jobs, pools, plants, fleet)
-        while n > 0:
-            j = pop(b, n, event, jobs)
-            n -= 1
-            when, p = due(b, j, jobs), jobs.pool[b, j]
-            if status[b, j] == TRANSIT:
-                n = _arrive_at_pool(b, j, when, t1, n, jobs, pools, fleet)
-                continue
-            hours = when - max(t0, jobs.ready[b, j])
-            done = book_run(b, j, hours, pace_of(b, j, jobs, pools), jobs, pools, fleet)
-            ledger.counts[b, C.work] += done
-            book_waiting(b, j, t0, when, jobs.ready[b, j], jobs, pools, fleet, geo, ledger)
-            _complete(b, j, jobs, sources, pools, fleet, ledger)
-            if pools.waiting[b, p] > 0:
+        n, n_pools = _open_step(b, t0, t1, jobs, pools, plants, fleet), fleet.region.shape[0]
+        when, at = t0, 0
+        while at < n_pools or n > 0:
+            if at < n_pools:  # what was stirred since the last step; then event by event
+                p, at = at, at + 1
+                looks = pools.stirred[b, p] == 1
+                pools.stirred[b, p] = 0
+            else:
+                j = pop(b, n, event, jobs)
+                n -= 1
+                when, p, looks = due(b, j, jobs), jobs.pool[b, j], True
+                if status[b, j] == TRANSIT:
+                    jobs.data_at[b, j], jobs.via[b, j], jobs.left_gb[b, j] = fleet.region[p], -1, 0.0
+                    enqueue(b, j, jobs, pools)
+                else:
+                    _end(b, j, t0, jobs, sources, pools, fleet, geo, ledger)
+            if looks and pools.waiting[b, p] > 0:
                 n = start_what_fits(b, p, when, t1, n, jobs, pools, fleet)
         pack(b, jobs, pools)
         _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger)

@@ -69,12 +69,9 @@ def _node_at(b, p, x, jobs, pools, fleet):
 def _break_node(b, p, x, jobs, pools, fleet, ledger):
     """Node `x` fails: what runs on it is lost to its last checkpoint."""
     job, record, health = _node_at(b, p, x, jobs, pools, fleet)
-    if record >= 0:
-        for j in range(jobs.n_live[b]):
-            if jobs.status[b, j] == RUNNING and jobs.node[b, j] == record:
-                kill(b, j, jobs, pools, fleet, ledger)
-    elif job >= 0:
-        kill(b, job, jobs, pools, fleet, ledger)
+    for j in range(jobs.n_live[b] if job >= 0 else 0):
+        if jobs.status[b, j] == RUNNING and (j == job or (record >= 0 and jobs.node[b, j] == record)):
+            kill(b, j, jobs, pools, fleet, ledger)
     pools.stirred[b, p] = 1
     if health != DRAINING:  # those went to repair when their last job left
         _repair_empty(b, p, health, pools, fleet)

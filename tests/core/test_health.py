@@ -59,7 +59,7 @@ def test_busy_nodes_drain_until_they_are_idle():
     give_back_all(luck.n, luck.s.jobs, pools, luck.fleet)
     np.testing.assert_array_equal(pools.repairing[:, 0], draining)
     np.testing.assert_array_equal(pools.healthy[:, 0], 32 - 8 * draining)
-    assert (luck.s.jobs.speed[:, :3] == pytest.approx(1.0)), "at full speed elsewhere"
+    assert luck.s.jobs.speed[:, :3] == pytest.approx(1.0), "at full speed elsewhere"
 
 
 def test_a_draining_node_takes_no_more_work():
@@ -68,7 +68,10 @@ def test_a_draining_node_takes_no_more_work():
     yard.send([0.0, 0.5, 0.5], [1.0, 1.0, 1.0], [3, 4, 16])
     yard.run(0.25)
     luck = Luck(1, node=8, slow_per_h=1e-9, detect_h=1e-9)
-    luck.s, luck.fleet = s, yard.fleet._replace(**{k: getattr(luck.fleet, k) for k in ("degrade", "detect_h", "fail")})
+    luck.s, luck.fleet = (
+        s,
+        yard.fleet._replace(**{k: getattr(luck.fleet, k) for k in ("degrade", "detect_h", "fail")}),
+    )
     record = s.jobs.node[0, 0]
     pools.node_bad[0, record], s.jobs.bad[0, 0], pools.degraded[0, 0] = 1, 1, 1  # the node is slow
     luck.step()
@@ -101,7 +104,12 @@ def test_a_node_that_turns_slow_slows_those_who_run_on_it_from_then_on():
     luck.fleet = luck.fleet._replace(slow=np.full(3, 0.5))
     luck.run_jobs(0, [16, 5, 2])
     s, jobs = luck.s, luck.s.jobs
-    s.pools.pace[:], s.clock.now_h[0], jobs.ready[0, :3], jobs.finish[0, :3] = 1.0, 10.0, (9.0, 9.0, 10.5), 12.0
+    s.pools.pace[:], s.clock.now_h[0], jobs.ready[0, :3], jobs.finish[0, :3] = (
+        1.0,
+        10.0,
+        (9.0, 9.0, 10.5),
+        12.0,
+    )
     luck.fleet = luck.fleet._replace(degrade=np.array([40.0, 0.0, 0.0]), detect_h=np.full(3, NEVER_H))
     while s.pools.degraded[0, 0] < 4:
         luck.step()
@@ -176,7 +184,9 @@ def test_nodes_are_conserved_whatever_happens(seed):
         check_nodes(s, luck.fleet)
         luck.step(0.25)
         check_nodes(s, luck.fleet)
-        states = np.maximum(states, [x[0, 0] for x in (s.pools.degraded, s.pools.draining, s.pools.repairing)])
+        states = np.maximum(
+            states, [x[0, 0] for x in (s.pools.degraded, s.pools.draining, s.pools.repairing)]
+        )
         again = s.jobs.status[0] == PENDING  # killed jobs come back
         s.jobs.status[0, again], s.jobs.pool[0, again] = 2, 0
         s.jobs.held[0, again], s.jobs.speed[0, again] = s.jobs.gang[0, again], 1.0
