@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import INFERENCE
-from gcn_env.core.placement import devices_needed, legal_pool
+from gcn_env.core.placement import devices_needed, legal_pool, quota_left
+from gcn_env.core.slots import count_devices, fill_slots
 from gcn_env.core.state import N_HEADS
 from gcn_env.core.step import step_range
-from gcn_env.encoder import encode_job, encode_pairs, fill_slots
+from gcn_env.encoder import encode_job, encode_pairs
 from gcn_env.fleet_encoder import encode_fleet
 from gcn_env.observation import JOBS, POOLS, REGIONS
 
@@ -23,8 +24,8 @@ PLACEMENT = 0  # columns of `head`: placement, then the heads of a region
 @kernel()
 def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
     """Observations of the joint view, every slot against every pool, for environments [lo, hi)."""
-    clock, signals, _sources, jobs, pools, plants, links, _ledger = state
-    fleet, geo, money, _work, _bank, plant, _site, _market = world
+    clock, signals, sources, jobs, pools, plants, links, _ledger = state
+    fleet, geo, money, work, _bank, plant, _site, _market = world
     low, high = plant.head_low, plant.head_high
     n_slots, n_pools = jobs.slot.shape[1], fleet.region.shape[0]
     for b in range(lo, hi):
@@ -41,9 +42,10 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
                     view.pairs[b, q] = 0.0
                 continue
             rows, cost, totals = view.pairs[b, q], view.cost[b], view.totals[b]
-            encode_job(b, j, now, view.jobs[b, q], mask, view.regions[b], jobs, pools, plants, fleet, geo)
+            row, regions = view.jobs[b, q], view.regions[b]
+            encode_job(b, j, now, row, mask, regions, jobs, sources, pools, plants, fleet, geo, work)
             encode_pairs(
-                b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money
+                b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money, work
             )
         at = n_slots * (n_pools + 1)
         for r in range(low.shape[1]):
@@ -55,11 +57,12 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
 
 
 @kernel()
-def refill(lo, hi, state):
+def refill(lo, hi, timing, state, world):
     """New slots for environments [lo, hi): once a control step, before it is shown."""
-    clock, jobs = state.clock, state.jobs
+    clock, signals, sources, jobs, pools, plants, _links, _ledger = state
+    fleet, geo, _money, work, _bank, _plant, _site, _market = world
     for b in range(lo, hi):
-        fill_slots(b, clock.now_h[b], clock.step[b], jobs)
+        fill_slots(b, timing.dt_h, clock, signals, sources, jobs, pools, plants, fleet, geo, work)
 
 
 @kernel()
@@ -72,12 +75,12 @@ def joint_range(lo, hi, block, split, actions, n_levels, timing, state, world, v
     for k in range(lo, hi, block):
         end = min(k + block, hi)
         step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
-        refill(k, end, state)
+        refill(k, end, timing, state, world)
         encode_joint_range(k, end, n_levels, timing, state, world, view)
 
 
 @kernel()
-def forced_choice(b, head, jobs, pools, plants, fleet, geo, plant):
+def forced_choice(b, head, jobs, sources, pools, plants, fleet, geo, work, plant):
     """The only legal choice of a head, or -1 if there are several."""
     n_slots = jobs.slot.shape[1]
     if head >= n_slots:
@@ -87,9 +90,9 @@ def forced_choice(b, head, jobs, pools, plants, fleet, geo, plant):
     j = jobs.slot[b, head]
     if j < 0:
         return 0
-    legal, last = 0, 0
+    legal, last, room = 0, 0, quota_left(b, j, jobs, sources, work)
     for p in range(fleet.region.shape[0]):
-        if legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
+        if legal_pool(b, j, p, room, jobs, pools, plants, fleet, geo):
             legal += 1
             last = p + 1
     if legal == 0:
@@ -100,26 +103,31 @@ def forced_choice(b, head, jobs, pools, plants, fleet, geo, plant):
 
 
 @kernel()
-def claim(b, head, choice, jobs, pools, plants, fleet, geo):
+def claim(b, head, choice, jobs, sources, pools, plants, fleet, geo, work):
     """Count the devices of a placement just chosen as taken, for the decisions that follow in the same step."""
     if head >= jobs.slot.shape[1] or choice < 1 or choice > fleet.region.shape[0]:
         return
     j = jobs.slot[b, head]
-    if j >= 0 and legal_pool(b, j, choice - 1, jobs, pools, plants, fleet, geo):
+    if j < 0:
+        return
+    room = quota_left(b, j, jobs, sources, work)
+    if legal_pool(b, j, choice - 1, room, jobs, pools, plants, fleet, geo):
         kind = jobs.kind[b, j]
-        pools.claimed[b, choice - 1] += devices_needed(kind, jobs.gang[b, j], fleet.speed[kind, choice - 1])
+        held = devices_needed(kind, jobs.gang[b, j], fleet.speed[kind, choice - 1])
+        pools.claimed[b, choice - 1] += held
+        sources.devices[b, jobs.tenant[b, j]] += held - jobs.held[b, j]
 
 
 @kernel()
-def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
+def next_head(b, head, choices, jobs, sources, pools, plants, fleet, geo, work, plant):
     """First head from `head` on with more than one choice; forced ones are filled in on the way."""
     n_heads = choices.shape[1]
     while head < n_heads:
-        forced = forced_choice(b, head, jobs, pools, plants, fleet, geo, plant)
+        forced = forced_choice(b, head, jobs, sources, pools, plants, fleet, geo, work, plant)
         if forced < 0:
             break
         choices[b, head] = forced
-        claim(b, head, forced, jobs, pools, plants, fleet, geo)
+        claim(b, head, forced, jobs, sources, pools, plants, fleet, geo, work)
         head += 1
     return head
 
@@ -127,8 +135,8 @@ def next_head(b, head, choices, jobs, pools, plants, fleet, geo, plant):
 @kernel()
 def encode_head(b, cursor, n_levels, timing, state, world, view, head):
     """Observation of the sequential view: the fleet, and the one head being decided."""
-    clock, signals, _sources, jobs, pools, plants, links, _ledger = state
-    fleet, geo, money, _work, _bank, plant, _site, _market = world
+    clock, signals, sources, jobs, pools, plants, links, _ledger = state
+    fleet, geo, money, work, _bank, plant, _site, _market = world
     low = plant.head_low
     n_slots = jobs.slot.shape[1]
     encode_fleet(b, timing, state, world, view)
@@ -139,13 +147,11 @@ def encode_head(b, cursor, n_levels, timing, state, world, view, head):
         j = jobs.slot[b, at]
         mask = view.mask[b, : fleet.region.shape[0] + 1]
         head[b, PLACEMENT] = 1.0
-        encode_job(
-            b, j, clock.now_h[b], view.jobs[b, 0], mask, view.regions[b], jobs, pools, plants, fleet, geo
-        )
-        now, rows = clock.now_h[b], view.pairs[b, 0]
+        now, row, rows, regions = clock.now_h[b], view.jobs[b, 0], view.pairs[b, 0], view.regions[b]
         cost, totals = view.cost[b], view.totals[b]
+        encode_job(b, j, now, row, mask, regions, jobs, sources, pools, plants, fleet, geo, work)
         encode_pairs(
-            b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money
+            b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money, work
         )
         return
     view.jobs[b, 0] = 0.0
@@ -169,14 +175,14 @@ def choices_end(n_slots, low):
 
 
 @kernel()
-def open_step(b, cursor, choices, state, world):
+def open_step(b, cursor, choices, timing, state, world):
     """Begin a control step of the sequential view: slots, and the first head with a choice."""
-    clock, _signals, _sources, jobs, pools, plants, _links, _ledger = state
-    fleet, geo, _money, _work, _bank, plant, _site, _market = world
+    clock, signals, sources, jobs, pools, plants, _links, _ledger = state
+    fleet, geo, _money, work, _bank, plant, _site, _market = world
     for p in range(pools.claimed.shape[1]):
         pools.claimed[b, p] = 0
-    fill_slots(b, clock.now_h[b], clock.step[b], jobs)
-    cursor[b] = next_head(b, 0, choices, jobs, pools, plants, fleet, geo, plant)
+    fill_slots(b, timing.dt_h, clock, signals, sources, jobs, pools, plants, fleet, geo, work)
+    cursor[b] = next_head(b, 0, choices, jobs, sources, pools, plants, fleet, geo, work, plant)
 
 
 @kernel()
@@ -197,19 +203,20 @@ def sequential_serial(
     done,
 ):
     """One head of every environment; where it was the last, the control step is carried out."""
-    _clock, _signals, _sources, jobs, pools, plants, _links, _ledger = state
-    fleet, geo, _money, _work, _bank, plant, _site, _market = world
+    _clock, _signals, sources, jobs, pools, plants, _links, _ledger = state
+    fleet, geo, _money, work, _bank, plant, _site, _market = world
     for b in range(n_envs):
         at = cursor[b]
         reward[b], done[b], closed[b] = 0.0, False, False
         if at < choices.shape[1]:
             choices[b, at] = actions[b]
-            claim(b, at, actions[b], jobs, pools, plants, fleet, geo)
-            cursor[b] = next_head(b, at + 1, choices, jobs, pools, plants, fleet, geo, plant)
+            claim(b, at, actions[b], jobs, sources, pools, plants, fleet, geo, work)
+            cursor[b] = next_head(b, at + 1, choices, jobs, sources, pools, plants, fleet, geo, work, plant)
         if cursor[b] >= choices.shape[1]:
             for p in range(pools.claimed.shape[1]):
                 pools.claimed[b, p] = 0
+            count_devices(b, jobs, sources)
             step_range(b, b + 1, split, choices, n_levels, timing, state, world, reward, done)
             closed[b] = True
-            open_step(b, cursor, choices, state, world)
+            open_step(b, cursor, choices, timing, state, world)
         encode_head(b, cursor, n_levels, timing, state, world, view, head)

@@ -1,4 +1,4 @@
-"""From state to observation: kernels that write the rows of jobs and pairs, and their masks; who gets a slot.
+"""From state to observation: kernels that write the rows of jobs and pairs, and their masks.
 
 One function writes one entity's row; the joint view calls it for every slot, the sequential view for the job being
 decided, with the devices claimed earlier in the same step. Pools, regions and the fleet: `gcn_env.fleet_encoder`.
@@ -17,8 +17,8 @@ from gcn_env.core.costs import price_placement
 from gcn_env.core.jit import inlined
 from gcn_env.core.nodes import fits
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
-from gcn_env.core.placement import legal_pool
-from gcn_env.core.state import PENDING, QUEUED, RUNNING, Array
+from gcn_env.core.placement import legal_pool, quota_left
+from gcn_env.core.state import QUEUED, RUNNING, Array
 from gcn_env.observation import JOBS, PAIRS, REGIONS
 from gcn_env.tables import Table
 
@@ -30,7 +30,6 @@ _ZERO, _ONE, _TWO, _THIRD, _FIFTH, _SEVENTH, _ROOT_2, _LOG_2, _BIAS = np.array(
     [0, 1, 2, 1 / 3, 1 / 5, 1 / 7, math.sqrt(2), math.log(2), 126.5], np.float32
 )  # half of the bias of a float32's exponent stands for the root of 2
 WIDE = 16  # columns with an asinh stand among so many first ones: a whole number of vectors
-SHORT_H = 2.0  # h of slack below which a job keeps its slot
 
 
 class View(NamedTuple):
@@ -92,55 +91,13 @@ def finish(row, n, scale, low, high):
 
 
 @inlined()
-def fill_slots(b, now, step, jobs):
-    """Give the Q slots to pending jobs: leases first, then those short of slack, then those not seen for longest.
-
-    A job left waiting makes room for others, and comes round again: else a few patient jobs would hold every slot.
-    """
-    slot, status, urgency = jobs.slot, jobs.status, jobs.urgency
-    n_slots, filled = slot.shape[1], 0
-    for q in range(n_slots):
-        slot[b, q] = -1
-    for j in range(jobs.n_live[b]):
-        if status[b, j] != PENDING:
-            continue
-        slack = jobs.deadline[b, j] - now - jobs.work[b, j]
-        if jobs.kind[b, j] == INFERENCE:
-            slack = -1e9
-        elif slack < SHORT_H:
-            slack = max(slack, -1e6) - 1e6
-        else:
-            slack = min(slack, 999.0) + 1e3 * jobs.shown[b, j]
-        urgency[b, j] = slack
-        if filled == n_slots:
-            last = slot[b, n_slots - 1]
-            if slack > urgency[b, last] or (
-                slack == urgency[b, last] and jobs.order[b, j] > jobs.order[b, last]
-            ):
-                continue
-            q = n_slots - 1
-        else:
-            q = filled
-            filled += 1
-        while q > 0:
-            k = slot[b, q - 1]
-            if urgency[b, k] < slack or (urgency[b, k] == slack and jobs.order[b, k] < jobs.order[b, j]):
-                break
-            slot[b, q] = k
-            q -= 1
-        slot[b, q] = j
-    for q in range(filled):
-        jobs.shown[b, slot[b, q]] = step
-
-
-@inlined()
-def encode_job(b, j, now, row, mask, regions, jobs, pools, plants, fleet, geo):
-    """Columns of one pending job, and the mask [P + 1] of where it may be sent. `regions` are the encoded regions."""
+def encode_job(b, j, now, row, mask, regions, jobs, sources, pools, plants, fleet, geo, work):
+    """Columns of one job, and the mask [P + 1] of where it may be sent. `regions` are the encoded regions."""
     kind = jobs.kind[b, j]
     n_pools = fleet.region.shape[0]
-    legal = 0
+    legal, room = 0, quota_left(b, j, jobs, sources, work)
     for p in range(n_pools):
-        ok = legal_pool(b, j, p, jobs, pools, plants, fleet, geo)
+        ok = legal_pool(b, j, p, room, jobs, pools, plants, fleet, geo)
         mask[p + 1] = 1.0 if ok else 0.0
         legal += ok
     mask[0] = 0.0 if kind == INFERENCE and legal > 0 else 1.0  # inference is never deferred
@@ -151,16 +108,16 @@ def encode_job(b, j, now, row, mask, regions, jobs, pools, plants, fleet, geo):
     row[J.inference] = kind == INFERENCE
     row[J.hpc] = kind == HPC
     row[J.gang] = jobs.gang[b, j]
-    work = jobs.work[b, j]
-    row[J.work] = work
+    left = jobs.work[b, j]
+    row[J.work] = left
     if kind == INFERENCE:
         row[J.slo] = 100.0 / jobs.slo[b, j]
     else:
-        row[J.slack] = jobs.deadline[b, j] - now - work
+        row[J.slack] = jobs.deadline[b, j] - now - left
     row[J.waited] = now - jobs.arrival[b, j]
     row[J.value] = jobs.value[b, j]
     row[J.data] = jobs.data[b, j]
-    row[J.state] = jobs.state_gb[b, j]
+    row[J.state] = costs.state_gb(b, j, jobs, fleet, work)
     row[J.queued] = jobs.status[b, j] == QUEUED
     row[J.running] = jobs.status[b, j] == RUNNING
     gang = jobs.gang[b, j]
@@ -178,24 +135,26 @@ def encode_job(b, j, now, row, mask, regions, jobs, pools, plants, fleet, geo):
 
 
 @inlined()
-def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money):
-    """Columns [P, len(PAIRS)] of one job against every pool."""
+def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money, work):
+    """Columns [P, len(PAIRS)] of one job against every pool where it may be sent, and the one where it is."""
     cheapest = 1e18
     kind = jobs.kind[b, j]
     lease = kind == INFERENCE
     for p in range(fleet.region.shape[0]):
         row = rows[p]
         row[:] = 0.0
-        if mask[p + 1] == 0.0:
+        here = jobs.pool[b, j] == p
+        if mask[p + 1] == 0.0 and not here:
             continue
-        price_placement(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, money, cost)
+        price_placement(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, money, work, cost)
         r, held = fleet.region[p], cost[costs.HELD]
         rtt = geo.rtt_ms[jobs.origin[b, j], r]
         total, best, delay = cost[costs.TOTAL], cost[costs.BEST], max(cost[costs.WAIT_H], cost[costs.MOVE_H])
         totals[p, 0], totals[p, 1] = total, best
         cheapest = min(cheapest, total)
-        row[X.legal] = 1.0
-        row[X.fits] = fits(b, p, held + pools.claimed[b, p], pools) and pools.waiting[b, p] == 0
+        row[X.legal], row[X.here] = mask[p + 1], here
+        free = fits(b, p, held + pools.claimed[b, p], pools) and pools.waiting[b, p] == 0
+        row[X.fits] = jobs.status[b, j] == RUNNING if here else free
         row[X.share] = held / fleet.devices[p]
         row[X.speed] = fleet.speed[kind, p] * pools.pace[b, p, kind]
         row[X.run] = cost[costs.RUN_H]
@@ -210,6 +169,7 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         row[X.carbon_usd] = cost[costs.CARBON_USD]
         row[X.demand_usd] = cost[costs.DEMAND_USD]
         row[X.egress_usd] = cost[costs.EGRESS_USD]
+        row[X.move_usd] = cost[costs.MOVE_USD]
         row[X.late_usd] = cost[costs.LATE_USD]
         row[X.slo_usd] = cost[costs.SLO_USD]
         row[X.rent_usd] = cost[costs.RENT_USD]
@@ -217,7 +177,7 @@ def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signa
         row[X.best_lead] = cost[costs.BEST_H] / 24.0
     for p in range(fleet.region.shape[0]):
         row = rows[p]
-        if row[X.legal] > 0.0:
+        if row[X.legal] + row[X.here] > 0.0:
             row[X.regret] = (totals[p, 0] - cheapest) / (abs(cheapest) + 0.01)
             row[X.patience] = (totals[p, 0] - totals[p, 1]) / (abs(totals[p, 0]) + 0.01)
             finish(row, N_PAIRS, PAIRS_SCALE, PAIRS_LOW, PAIRS_HIGH)

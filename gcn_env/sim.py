@@ -91,7 +91,8 @@ class Sim:
         d, q, p, r = world.scenario.decisions, world.n_slots, world.n_pools, world.n_regions
         self.head_sizes = head_sizes(q, p, r, world.n_levels)
         node = int(world.params.fleet.node.max())
-        self.state = allocate(n_envs, d.job_places, q, p, r, len(world.source_names), node)
+        tenants = len(world.params.work.quota)
+        self.state = allocate(n_envs, d.job_places, q, p, r, len(world.source_names), node, tenants)
         joint = view == "joint"
         n_rows, n_mask = (q, int(self.head_sizes.sum())) if joint else (1, max(p + 1, world.n_levels))
         b = self.n_envs
@@ -219,11 +220,11 @@ class Sim:
         w = self.world
         if self.view == "joint":
             if opening:
-                drivers.refill(b, b + 1, self.state)
+                drivers.refill(b, b + 1, w.timing, self.state, w.params)
             drivers.encode_joint_range(b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view)
             return
         if opening:
-            drivers.open_step(b, self._cursor, self._choices, self.state, w.params)
+            drivers.open_step(b, self._cursor, self._choices, w.timing, self.state, w.params)
         drivers.encode_head(
             b, self._cursor, w.n_levels, w.timing, self.state, w.params, self._view, self._head
         )

@@ -2,7 +2,7 @@
 
 `score(obs, q, taken) -> float [B, P]`, lower is better; `taken` [B, P] is the share of each pool's devices given to
 earlier slots of the same step, so that a rule does not send every job of a step to one pool. A rule may also say
-`wait(obs, q, chosen) -> bool [B]`: leave the job for now.
+`wait(obs, q, chosen) -> bool [B]`: leave the job for now. Jobs that run or queue at a pool stay there.
 """
 
 from __future__ import annotations
@@ -146,7 +146,37 @@ def _cost_greedy_deferral(c: Context) -> Array:
     return _cost_with_crowding(c)
 
 
+@rule(
+    "cost-greedy-migration",
+    "cost-greedy-deferral that also sends running and queued jobs elsewhere where that clearly saves",
+    spill=False,
+)
+def _cost_greedy_migration(c: Context) -> Array:
+    return _cost_with_crowding(c)
+
+
+DEFERRING, MOVING = ("cost-greedy-deferral", "cost-greedy-migration"), ("cost-greedy-migration",)
+MOVE_GAIN = (
+    0.15  # move if that saves more than this share of what staying costs: the estimate of a move errs too
+)
 DEFER_GAIN = 0.08  # wait if the best forecast hour saves more than this share: forecasts err, and queues fill
+
+
+def _better_later(c: Context, legal: Array, best: Array) -> Array:
+    """Whether a forecast hour within the slack is clearly cheaper than pool `best` now, bool [B]; leases never wait."""
+    usd = c.usd("cost")
+    later = usd - c.pair("patience") * (np.abs(usd) + 0.01)
+    now = usd[np.arange(len(usd)), best]
+    patient = c.obs["jobs"][:, c.q, _J["inference"]] == 0  # a crowded pool may be cheaper too
+    return np.asarray(patient & (now - np.where(legal, later, np.inf).min(1) > DEFER_GAIN * np.abs(now)))
+
+
+def _worth_moving(c: Context, values: Array, best: Array) -> Array:
+    """Whether a job at a pool would clearly be better off at pool `best`, which has room for it, bool [B]."""
+    rows = np.arange(len(values))
+    stay = (c.usd("cost") * (c.pair("here") > 0)).sum(1)
+    room = c.crowding()[rows, best] == 0
+    return np.asarray(room & (stay - values[rows, best] > MOVE_GAIN * np.abs(stay)))
 
 
 def place(name: str, obs: Obs, pool_region: Array, turn: Array, rng: np.random.Generator) -> Array:
@@ -158,22 +188,18 @@ def place(name: str, obs: Obs, pool_region: Array, turn: Array, rng: np.random.G
     rows = np.arange(batch)
     for q in range(slots):
         c = Context(obs, q, taken, pool_region, turn, rng)
-        legal = c.pair("legal") > 0
-        active = legal.any(1)
+        legal, there = c.pair("legal") > 0, (c.pair("here") > 0).any(1)
+        active = legal.any(1) & (~there | (name in MOVING))
         if not active.any():
             continue
         values = np.asarray(score(c), np.float64)
         if spill:
             values = values + _FULL * c.crowding()
         best = np.where(legal, values, np.inf).argmin(1)
-        if name == "cost-greedy-deferral":
-            usd = c.usd("cost")
-            later = usd - c.pair("patience") * (np.abs(usd) + 0.01)
-            now = usd[rows, best]
-            patient = (
-                obs["jobs"][:, q, _J["inference"]] == 0
-            )  # a crowded pool may be cheaper too: leases never wait
-            active &= ~(patient & (now - np.where(legal, later, np.inf).min(1) > DEFER_GAIN * np.abs(now)))
+        if name in DEFERRING:
+            active &= there | ~_better_later(c, legal, best)
+        if name in MOVING:
+            active &= ~there | _worth_moving(c, values, best)
         out[:, q] = np.where(active, best + 1, 0)
         taken[rows[active], best[active]] += c.pair("share")[rows[active], best[active]]
         turn[active] = best[active] + 1

@@ -1,13 +1,14 @@
 """Pools at work: data arrives, local queues start gangs (first come, first served with EASY backfill), jobs end.
 
 Time is continuous inside a control step: events are carried out in order, at their own hour. The local scheduler knows
-run times exactly (at the pool's present speed); inference goes first in the queue. A job that starts on sleeping
-devices begins when the last of them is awake.
+run times exactly (at the pool's present speed); inference goes first in the queue, then what has priority. A job that
+starts on sleeping devices begins when the last of them is awake.
 """
 
 from __future__ import annotations
 
 from gcn_env.core.backfill import NEVER, due, may_pass, pop, push, reservation
+from gcn_env.core.gangs import least_size, set_size, size_now
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.nodes import fits, give_back, take
 from gcn_env.core.params import INFERENCE
@@ -20,16 +21,22 @@ from gcn_env.ledger import COUNTS, FLOWS, TERMS
 C = COUNTS.ix
 F = FLOWS.ix
 T = TERMS.ix
+_LEASES_FIRST = 100  # above every priority
+
+
+@inlined()
+def _rank(b, j, jobs):
+    return jobs.priority[b, j] + (_LEASES_FIRST if jobs.kind[b, j] == INFERENCE else 0)
 
 
 @inlined()
 def enqueue(b, j, jobs, pools):
-    """Put job `j` at the end of its pool's queue; inference stands before everything else."""
-    p, behind = jobs.pool[b, j], jobs.behind
+    """Put job `j` into its pool's queue: inference first, then by priority, then as they come."""
+    p, behind, rank = jobs.pool[b, j], jobs.behind, _rank(b, j, jobs)
     previous = pools.last[b, p]
-    if jobs.kind[b, j] == INFERENCE:
+    if previous >= 0 and _rank(b, previous, jobs) < rank:
         previous, k = -1, pools.first[b, p]
-        while k >= 0 and jobs.kind[b, k] == INFERENCE:
+        while _rank(b, k, jobs) >= rank:
             previous, k = k, behind[b, k]
     if previous < 0:
         behind[b, j] = pools.first[b, p]
@@ -54,6 +61,16 @@ def unlink(b, j, previous, jobs, pools):
     if pools.last[b, p] == j:
         pools.last[b, p] = previous
     pools.waiting[b, p] -= 1
+
+
+@inlined()
+def leave_queue(b, j, jobs, pools):
+    """Take job `j` out of its pool's queue, wherever it stands."""
+    previous, k = -1, pools.first[b, jobs.pool[b, j]]
+    while k != j:
+        previous, k = k, jobs.behind[b, k]
+    unlink(b, j, previous, jobs, pools)
+    pools.stirred[b, jobs.pool[b, j]] = 1
 
 
 @inlined()
@@ -92,15 +109,18 @@ def note_event(b, j, n, until, jobs):
 def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
     """Local scheduler of pool `p` at hour `now`. Returns the number of events.
 
-    First come, first served; once a job does not fit, those behind it start only if they cannot delay it (EASY): they
-    end by the hour reserved for it, or leave the nodes that it wants then.
+    First come, first served, elastic gangs with what is there; once a job does not fit, those behind it start only if
+    they cannot delay it (EASY): if they end by the hour reserved for it, or leave the nodes that it wants then.
     """
     held, behind = jobs.held, jobs.behind
     blocked, need, shadow, empty, roomy = -1, 0, -1.0, 0, 0
     previous, j = -1, pools.first[b, p]
     while j >= 0 and pools.room[b, p] > 0:
         following = behind[b, j]
-        goes = fits(b, p, held[b, j], pools)
+        size = size_now(b, j, pools.room[b, p], jobs, fleet)
+        goes, less = size > 0, 0 < size < held[b, j]
+        if less:
+            set_size(b, j, size, jobs, fleet)
         if goes and blocked >= 0:
             if shadow < 0.0:
                 shadow, empty, roomy = reservation(b, p, need, jobs, pools, fleet)
@@ -108,13 +128,15 @@ def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
             ends = begins + jobs.work[b, j] / pace_of(b, j, jobs, pools)
             goes, empty, roomy = may_pass(b, p, j, ends, need, shadow, empty, roomy, jobs, pools, fleet)
         elif not goes and blocked < 0:
-            blocked, need = j, held[b, j]
+            blocked, need = j, least_size(b, j, jobs, fleet)
         if goes:
             unlink(b, j, previous, jobs, pools)
             start(b, j, now, jobs, pools, fleet)
             n = note_event(b, j, n, until, jobs)
         else:
             previous = j
+            if less:
+                set_size(b, j, jobs.gang[b, j], jobs, fleet)
         j = following
     return n
 
@@ -130,6 +152,13 @@ def book_run(b, j, hours, rate, jobs, pools, fleet):
 
 
 @inlined()
+def checkpoint_gb(b, j, jobs, fleet, work):
+    """GB of a checkpoint of job `j` on its pool: what the ranks of one node hold, as data-parallel ranks repeat it."""
+    node = fleet.node[jobs.pool[b, j]]
+    return work.state_share[jobs.source[b, j]] * jobs.memory[b, j] * min(jobs.gang[b, j], node)
+
+
+@inlined()
 def kill(b, j, jobs, pools, fleet, ledger):
     """End the run (or the wait) of job `j` at its pool: it is pending again, with what its last checkpoint kept."""
     p = jobs.pool[b, j]
@@ -140,12 +169,9 @@ def kill(b, j, jobs, pools, fleet, ledger):
         ledger.counts[b, C.killed] += 1.0
         ledger.counts[b, C.lost_work] += lost * jobs.gang[b, j]
         hours = lost / jobs.speed[b, j]  # of a device: prices are per device-hour, work is at reference speed
-        ledger.terms[b, T.restart] += hours * jobs.gang[b, j] * fleet.device_usd[p]
+        ledger.terms[b, T.restart] += hours * jobs.held[b, j] * fleet.device_usd[p]
     elif jobs.status[b, j] == QUEUED:
-        previous, k = -1, pools.first[b, p]
-        while k != j:
-            previous, k = k, jobs.behind[b, k]
-        unlink(b, j, previous, jobs, pools)
+        leave_queue(b, j, jobs, pools)
     pools.stirred[b, p] = 1
     jobs.unsaved[b, j] = 0.0
     jobs.status[b, j] = PENDING
@@ -248,7 +274,7 @@ def _open_step(b, t0, t1, jobs, pools, plants, fleet):
 
 
 @kernel()
-def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger):
+def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, work, ledger):
     """Phase: run the pools for one control step, event by event."""
     now_h, status, event = clock.now_h, jobs.status, jobs.event
     for b in range(lo, hi):
@@ -273,13 +299,13 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
             if looks and pools.waiting[b, p] > 0:
                 n = start_what_fits(b, p, when, t1, n, jobs, pools, fleet)
         pack(b, jobs, pools)
-        _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger)
+        _close_step(b, t0, t1, jobs, pools, fleet, geo, work, ledger)
 
 
 @inlined()
-def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
+def _close_step(b, t0, t1, jobs, pools, fleet, geo, work, ledger):
     """Progress of what still runs, waiting of what does not, and the devices' outlook per pool."""
-    status, pool, work, unsaved = jobs.status[b], jobs.pool[b], jobs.work[b], jobs.unsaved[b]
+    status, pool, left, unsaved = jobs.status[b], jobs.pool[b], jobs.work[b], jobs.unsaved[b]
     speed, ready, interval, held = jobs.speed[b], jobs.ready[b], jobs.checkpoint[b], jobs.held[b]
     kind, finish, deadline = jobs.kind[b], jobs.finish[b], jobs.deadline[b]
     queued, running, pace, region = pools.queued[b], pools.running[b], pools.pace[b], fleet.region
@@ -294,11 +320,12 @@ def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
             rate = speed[j] * pace[p, kind[j]]
             started = ready[j]
             hours = t1 - t0 if started <= t0 else max(0.0, t1 - started)
-            done = min(hours * rate, work[j])
-            work[j] -= done
+            done = min(hours * rate, left[j])
+            left[j] -= done
             unsaved[j] += done
             if unsaved[j] >= interval[j] > 0.0:
                 unsaved[j] -= interval[j] * int(unsaved[j] / interval[j])
+                jobs.state_gb[b, j] = checkpoint_gb(b, j, jobs, fleet, work)
             work_done += book_run(b, j, hours, rate, jobs, pools, fleet)
             running[p] += held[j] * (finish[j] - t1)
             # most jobs neither wait nor are late
@@ -306,7 +333,7 @@ def _close_step(b, t0, t1, jobs, pools, fleet, geo, ledger):
                 continue
         elif status[j] != PENDING:
             p = pool[j]
-            queued[p] += held[j] * work[j] / speed[j]
+            queued[p] += held[j] * left[j] / speed[j]
         book_waiting(b, j, t0, t1, started, jobs, pools, fleet, geo, ledger)
     ledger.counts[b, C.work] += work_done
     for p in range(region.shape[0]):

@@ -41,16 +41,16 @@ def newcomer_h(b, a, c, gb, links, geo):
 
 
 @inlined()
-def fetch(b, j, r, jobs, links, geo):
-    """(region, GB, h): what job `j` must bring to region `r`, from where, and how long that should take; (-1, 0, 0).
+def fetch(b, j, r, state, jobs, links, geo):
+    """(region, GB, h): what job `j`, whose checkpoint has `state` GB, must bring to region `r`; (-1, 0, 0): nothing.
 
-    A checkpoint lies at `data_at` only, and the input that lies beside it comes along; without one, the input comes
-    from the quickest of the regions that hold a copy.
+    From where, and how long that should take. A checkpoint lies at `data_at` only, and the input that lies beside it
+    comes along; without one, the input comes from the quickest of the regions that hold a copy.
     """
     at, s = jobs.data_at[b, j], jobs.source[b, j]
     if at == r:
         return -1, 0.0, 0.0
-    state, copies = jobs.state_gb[b, j], geo.copies[s] > 0
+    copies = geo.copies[s] > 0
     if copies and geo.replica[s, r] == 1:
         if state == 0.0:
             return -1, 0.0, 0.0
@@ -69,7 +69,7 @@ def fetch(b, j, r, jobs, links, geo):
 @inlined()
 def begin(b, j, r, now, jobs, links, geo):
     """Start what job `j` must bring to region `r` on its way at hour `now`."""
-    via, gb, hours = fetch(b, j, r, jobs, links, geo)
+    via, gb, hours = fetch(b, j, r, jobs.state_gb[b, j], jobs, links, geo)
     jobs.via[b, j], jobs.left_gb[b, j], jobs.ready[b, j] = via, gb, now + hours
     if gb > 0.0:
         links.n[b, via, r] += 1

@@ -15,6 +15,7 @@ TRAINING, BATCH, INFERENCE, HPC = 0, 1, 2, 3
 CLASSES = ("training", "batch", "inference", "hpc")
 PROCESS, REPLAY, LEASES = 0, 1, 2  # Work.mode
 SPLITS = ("train", "validation", "test")
+UNLIMITED = 2**31 - 1  # Work.quota of a tenant without one
 
 
 class Timing(NamedTuple):

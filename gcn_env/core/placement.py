@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+from gcn_env.core.execution import leave_queue
 from gcn_env.core.jit import inlined, kernel
+from gcn_env.core.moves import load, may_move, save
 from gcn_env.core.network import begin
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.plant_table import SIGNED, SQUARED
-from gcn_env.core.state import N_COOLING, N_HEADS, PENDING, TRANSIT
+from gcn_env.core.state import N_COOLING, N_HEADS, PENDING, QUEUED, RUNNING, TRANSIT
 from gcn_env.ledger import COUNTS, TERMS
 
 C = COUNTS.ix
@@ -24,8 +26,18 @@ def devices_needed(kind, gang, speed):
 
 
 @inlined()
-def legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
-    """Whether job `j` may be sent to pool `p`: hardware, memory, size, law, trust; region and pool are up."""
+def quota_left(b, j, jobs, sources, work):
+    """Devices that the tenant of job `j` may hold besides those of its other jobs."""
+    tenant = jobs.tenant[b, j]
+    return work.quota[tenant] - sources.devices[b, tenant] + jobs.held[b, j]
+
+
+@inlined()
+def legal_pool(b, j, p, room, jobs, pools, plants, fleet, geo):
+    """Whether job `j`, whose tenant may hold `room` devices for it, may be sent to pool `p`, where it is not yet.
+
+    Hardware, memory, size, law, trust and quota allow it; region and pool are up.
+    """
     kind = jobs.kind[b, j]
     speed = fleet.speed[kind, p]
     if speed <= 0.0 or jobs.memory[b, j] > fleet.memory[p] or jobs.trust[b, j] > fleet.trust[p]:
@@ -33,7 +45,9 @@ def legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
     r = fleet.region[p]
     if (jobs.legal[b, j] >> geo.jurisdiction[r]) & 1 == 0 or plants.down_h[b, r] > 0.0:
         return False
-    return pools.away_h[b, p] == 0.0 and devices_needed(kind, jobs.gang[b, j], speed) <= fleet.devices[p]
+    if jobs.pool[b, j] == p or pools.away_h[b, p] > 0.0:
+        return False
+    return devices_needed(kind, jobs.gang[b, j], speed) <= min(room, fleet.devices[p])
 
 
 @inlined()
@@ -49,25 +63,38 @@ def send(b, j, p, now, jobs, links, fleet, geo, ledger):
 
 
 @inlined()
-def any_legal(b, j, jobs, pools, plants, fleet, geo):
+def any_legal(b, j, room, jobs, pools, plants, fleet, geo):
     """Whether some pool may run job `j`."""
     found = False
     for p in range(fleet.region.shape[0]):
-        found = found or legal_pool(b, j, p, jobs, pools, plants, fleet, geo)
+        found = found or legal_pool(b, j, p, room, jobs, pools, plants, fleet, geo)
     return found
 
 
 @inlined()
-def _place(b, a, j, now, jobs, pools, plants, links, fleet, geo, ledger):
+def _place(b, a, j, now, dt, jobs, sources, pools, plants, links, fleet, geo, work, ledger):
     """Carry out choice `a` for job `j` (-1: no job); returns 1 if it is illegal, which leaves the job as it is."""
+    if j < 0:
+        return 0 if a == 0 else 1
+    status, held, room = jobs.status[b, j], jobs.held[b, j], quota_left(b, j, jobs, sources, work)
     if a == 0:  # inference may wait only where nothing may run it
-        waits = j >= 0 and jobs.kind[b, j] == INFERENCE
-        return 1 if waits and any_legal(b, j, jobs, pools, plants, fleet, geo) else 0
-    if j < 0 or a < 0 or a > fleet.region.shape[0] or jobs.status[b, j] != PENDING:
+        waits = status == PENDING and jobs.kind[b, j] == INFERENCE
+        return 1 if waits and any_legal(b, j, room, jobs, pools, plants, fleet, geo) else 0
+    if a < 0 or a > fleet.region.shape[0]:
         return 1
-    if not legal_pool(b, j, a - 1, jobs, pools, plants, fleet, geo):
+    if status != PENDING and not may_move(b, j, now, dt, jobs, plants, fleet, work):
         return 1
+    if not legal_pool(b, j, a - 1, room, jobs, pools, plants, fleet, geo):
+        return 1
+    if status == RUNNING:
+        save(b, j, jobs, pools, fleet, work)
+    elif status == QUEUED:
+        leave_queue(b, j, jobs, pools)
     send(b, j, a - 1, now, jobs, links, fleet, geo, ledger)
+    sources.devices[b, jobs.tenant[b, j]] += jobs.held[b, j] - held
+    if status == RUNNING:
+        load(b, j, jobs, fleet, work, ledger)
+        ledger.counts[b, C.relocated] += 1.0
     return 0
 
 
@@ -97,14 +124,16 @@ def _command(b, r, h, a, n_levels, plants, plant, money, ledger):
 
 
 @kernel()
-def dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, links, fleet, geo, money, plant, ledger):
+def dispatch(
+    lo, hi, actions, n_levels, dt, clock, jobs, sources, pools, plants, links, fleet, geo, money, work, plant, ledger
+):  # fmt: skip
     """Phase: carry out `actions` [B, Q + 5R]; what is illegal becomes 'leave as it is' and is counted."""
     slot, now_h, n_slots = jobs.slot, clock.now_h, jobs.slot.shape[1]
     for b in range(lo, hi):
         illegal = 0
         for q in range(n_slots):
             a, j = actions[b, q], slot[b, q]
-            illegal += _place(b, a, j, now_h[b], jobs, pools, plants, links, fleet, geo, ledger)
+            illegal += _place(b, a, j, now_h[b], dt, jobs, sources, pools, plants, links, fleet, geo, work, ledger)
         for r in range(plants.command.shape[1]):
             for h in range(N_HEADS):
                 a = actions[b, n_slots + r * N_HEADS + h]

@@ -1,7 +1,8 @@
 """The state of a batch of environments: named tuples of arrays, one group a subject, leading axis B (environment).
 
 Everything that changes from step to step is here, the random streams included, so that a copy of these arrays is a
-snapshot. Units stand beside each field. B environments, J job places, Q slots, P pools, R regions, S job sources.
+snapshot. Units stand beside each field. B environments, J job places, Q slots, P pools, R regions, S job sources,
+T tenants.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Sources(NamedTuple):
     offset: Array  # float64 [B, S] hours into the trace window at which the episode began
     cursor: Array  # int64 [B, S] next row of a replayed trace
     leased: Array  # int32 [B, S, R] reference devices under lease (waiting or running) by origin
+    devices: Array  # int32 [B, T] devices that a tenant's jobs hold, queue for or travel to, as of its slots
 
 
 class Jobs(NamedTuple):
@@ -99,7 +101,7 @@ class Jobs(NamedTuple):
     arrival: Array  # float64 [B, J] h of the year
     deadline: Array  # float64 [B, J] h of the year
     ready: Array  # float64 [B, J] h of the year at which its data arrives (TRANSIT), it queued (QUEUED), it started
-    finish: Array  # float64 [B, J] h of the year at which it will end at this step's speed (RUNNING)
+    finish: Array  # float64 [B, J] h of the year at which it ends at this pace (RUNNING), or may (QUEUED)
     value: Array  # float64 [B, J] USD per hour late
     slo: Array  # float64 [B, J] ms round trip plus service (inference); inf for others
     data: Array  # float64 [B, J] GB of input to move before it can start where no copy lies
@@ -112,7 +114,7 @@ class Jobs(NamedTuple):
     comm: Array  # float64 [B, J] share of time bound by memory or communication
     order: Array  # int64 [B, J] number of arrival in the episode (first come, first served)
     shown: Array  # int64 [B, J] control step in which it last had a slot, -1 never
-    urgency: Array  # float64 [B, J] rank among pending jobs, lowest first; decides who gets a slot
+    urgency: Array  # float64 [B, J] rank among jobs that could have a slot, lowest first
     behind: Array  # int32 [B, J] next job in the same pool's queue, -1 none (QUEUED)
     queue: Array  # int32 [B, J] scratch of a local scheduler: one pool's running jobs
     event: Array  # int32 [B, J] scratch of one step: places whose data arrives or whose work ends in it
@@ -138,8 +140,10 @@ class Pools(NamedTuple):
     freq: Array  # float64 [B, P] clock frequency over nominal: the lower of power cap and throttling
     drawn: Array  # float64 [B, P] peak power at that frequency over peak power (E51)
     pace: Array  # float64 [B, P, N_CLASSES] speed at that frequency over full speed (E52)
+    rate: Array  # float64 [B, P + 1, N_CLASSES] scratch: USD per rank and reference hour; last row: lowest
     up: Array  # float64 [B, P] scratch of one step: devices awake by now
     stirred: Array  # int8 [B, P] 1: failures, repairs or kills since its local scheduler last looked
+    chain: Array  # int32 [B, P] scratch: first running job that could give or get devices, linked by `Jobs.behind`
     room: Array  # int32 [B, P] devices of the largest job that could start now; every smaller one could too
     empty: Array  # int32 [B, P] nodes in service that run nothing
     slow: Array  # int32 [B, P] those of them that run slow, unnoticed
@@ -251,13 +255,13 @@ class State(NamedTuple):
 
 _TYPES: dict[str, Any] = {
     "step": np.int64, "year": np.int64, "seed": np.uint64, "rng": np.uint64, "illegal": np.int64,
-    "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "n_live": np.int64,
+    "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "devices": np.int32, "n_live": np.int64,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
     "order": np.int64, "shown": np.int64, "compressor": np.int8, "generator": np.int8,
     "stirred": np.int8, "event": np.int32, "queue": np.int32,
     "behind": np.int32, "first": np.int32, "last": np.int32, "waiting": np.int32, "healthy": np.int32,
-    "busy": np.int32, "claimed": np.int32, "month": np.int64, "least": np.int32, "priority": np.int8,
+    "busy": np.int32, "chain": np.int32, "claimed": np.int32, "month": np.int64, "least": np.int32, "priority": np.int8,
     "tenant": np.int16,
     "via": np.int16, "node": np.int32, "bad": np.int32, "empty": np.int32, "roomy": np.int32, "degraded": np.int32,
     "draining": np.int32, "repairing": np.int32, "node_pool": np.int16, "node_free": np.int32,
@@ -268,7 +272,14 @@ _TYPES: dict[str, Any] = {
 
 
 def allocate(
-    n_envs: int, n_jobs: int, n_slots: int, n_pools: int, n_regions: int, n_sources: int, node: int = 8
+    n_envs: int,
+    n_jobs: int,
+    n_slots: int,
+    n_pools: int,
+    n_regions: int,
+    n_sources: int,
+    node: int = 8,
+    tenants: int = 1,
 ) -> State:
     """Zeroed state for `n_envs` environments.
 
@@ -280,17 +291,18 @@ def allocate(
         n_regions: R.
         n_sources: S, arrival processes.
         node: D, devices of the largest node.
+        tenants: T.
     """
     b, r = (n_envs,), (n_envs, n_regions)
     shapes: dict[type[Any], dict[str, tuple[int, ...]]] = {
         Clock: {"*": b, "rng": (*b, N_STREAMS)},
         Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "green": (*r, len(LEADS_H)), "noise_at": b,
                   "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1), "both_sum": (*r, OUTLOOK_H + 1)},
-        Sources: {"*": (*b, n_sources), "modulation": (*b, n_sources, 2),
+        Sources: {"*": (*b, n_sources), "modulation": (*b, n_sources, 2), "devices": (*b, tenants),
                   **dict.fromkeys(("leased", "burst"), (*b, n_sources, n_regions))},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
-        Pools: {"*": (*b, n_pools), "pace": (*b, n_pools, N_CLASSES), "roomy": (*b, n_pools, node + 1),
-                "unused": b,
+        Pools: {"*": (*b, n_pools), "pace": (*b, n_pools, N_CLASSES), "rate": (*b, n_pools + 1, N_CLASSES),
+                "roomy": (*b, n_pools, node + 1), "unused": b,
                 **dict.fromkeys(("node_pool", "node_free", "node_next", "node_last", "node_bad", "node_then"),
                                 (*b, n_jobs))},
         Plants: {"*": r, "command": (*r, N_HEADS), "actual": (*r, N_HEADS), "seen": (*r, len(SENSORS)),

@@ -6,6 +6,7 @@ Phases run in this order for a range of environments [lo, hi); each is a kernel 
     dispatch   actions become transfers and commanded set-points
     arrive     new jobs of this step (they can be placed at its end)
     carry      data moves over the links
+    adapt      preemption, elastic gangs
     execute    transfers end, local queues start gangs, jobs run and end, waiting is charged
     lend       devices that own work left idle go to others
     node_power what the devices drew
@@ -32,10 +33,11 @@ from gcn_env.core.grid import bill, month_of, settle, settle_batteries
 from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.jit import kernel
 from gcn_env.core.market import lend, reset_market, trade
+from gcn_env.core.moves import adapt
 from gcn_env.core.network import carry, tend
 from gcn_env.core.nodes import fits, reset_nodes
 from gcn_env.core.params import LEASES
-from gcn_env.core.placement import devices_needed, dispatch, legal_pool
+from gcn_env.core.placement import devices_needed, dispatch, legal_pool, quota_left
 from gcn_env.core.power import full_clocks, node_power
 from gcn_env.core.sensors import sense
 from gcn_env.core.signals import look_out
@@ -99,10 +101,14 @@ def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, d
     fleet, geo, money, work, bank, plant, site, market = world
     dt = timing.dt_h
     clear(lo, hi, ledger)
-    dispatch(lo, hi, actions, n_levels, clock, jobs, pools, plants, links, fleet, geo, money, plant, ledger)
+    dispatch(
+        lo, hi, actions, n_levels, dt, clock, jobs, sources, pools, plants, links, fleet, geo, money, work, plant,
+        ledger,
+    )  # fmt: skip
     arrive(lo, hi, dt, split, clock, sources, jobs, work, geo, bank, money, ledger)
     carry(lo, hi, dt, clock, jobs, links, fleet, geo, ledger)
-    execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, ledger)
+    adapt(lo, hi, clock, jobs, sources, pools, fleet, work, ledger)
+    execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, work, ledger)
     lend(lo, hi, dt, signals, pools, plants, fleet, money, market)
     node_power(lo, hi, dt, pools, plants, fleet, geo, ledger)
     integrate(lo, hi, dt, timing.n_plant, timing.n_zone, plants, signals, plant, site, ledger)
@@ -128,9 +134,9 @@ def _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, g
     jobs.order[b, j] = -jobs.n_live[b]
     jobs.deadline[b, j] -= jobs.work[b, j] * (1.0 - left)
     jobs.work[b, j] *= left
-    best, room = -1, 0
+    best, room, quota = -1, 0, quota_left(b, j, jobs, sources, work)
     for p in range(fleet.region.shape[0]):
-        if legal_pool(b, j, p, jobs, pools, plants, fleet, geo):
+        if legal_pool(b, j, p, quota, jobs, pools, plants, fleet, geo):
             held = devices_needed(jobs.kind[b, j], gang, fleet.speed[jobs.kind[b, j], p])
             if fits(b, p, held, pools) and pools.room[b, p] > room:
                 best, room = p, pools.room[b, p]
@@ -141,6 +147,7 @@ def _fill(b, s, row, left, origin, clock, jobs, sources, pools, plants, fleet, g
         jobs.held[b, j] = devices_needed(jobs.kind[b, j], gang, speed)
         jobs.speed[b, j] = 1.0 if work.mode[s] == LEASES else speed
         start(b, j, now, jobs, pools, fleet)
+        sources.devices[b, jobs.tenant[b, j]] += jobs.held[b, j]
     return gang
 
 
@@ -152,6 +159,7 @@ def standing_jobs(b, split, clock, sources, jobs, pools, plants, fleet, geo, wor
     their work.
     """
     state = clock.rng
+    sources.devices[b] = 0
     weekday = bank.weekday[clock.year[b]]
     for s in range(work.kind.shape[0]):
         first, rows = work.first[split, s], work.rows[split, s]

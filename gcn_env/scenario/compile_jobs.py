@@ -16,6 +16,7 @@ from gcn_env.core.params import (
     REPLAY,
     SPLITS,
     TRAINING,
+    UNLIMITED,
     Fleet,
     Geo,
     Work,
@@ -140,11 +141,12 @@ def _scaled(table: JobTable, spec: Jobs) -> JobTable:
 
 
 def _tenants(s: Scenario, fleet: Fleet, tables: list[JobTable]) -> tuple[list[str], Array]:
-    """Names of the tenants, and the devices that each may hold at a time, int64 [T]."""
+    """Names of the tenants, and the devices that each may hold, queue for or send for at a time, int64 [T]."""
     of_traces = (name for table in tables for name in table.tenants)
     names = list(dict.fromkeys([*s.tenants, *(j.tenant for j in s.jobs.values()), *of_traces]))
     shares = [s.tenants[t].quota_share if t in s.tenants else 1.0 for t in names]
-    return names, np.maximum(1, np.array(shares) * fleet.devices.sum()).astype(np.int64)
+    devices = np.maximum(1, np.array(shares) * fleet.devices.sum())
+    return names, np.where(np.array(shares) < 1.0, devices, UNLIMITED).astype(np.int64)
 
 
 def _said(tables: list[JobTable], specs: list[Jobs], names: list[str]) -> dict[str, Array]:
@@ -157,6 +159,16 @@ def _said(tables: list[JobTable], specs: list[Jobs], names: list[str]) -> dict[s
         numbers = np.array([*(names.index(t) for t in table.tenants), names.index(spec.tenant)], np.int16)
         owner.append(numbers[table.tenant])  # -1, not said, is the last: the source's own
     return {"least": np.concatenate(least), "rank": np.concatenate(rank), "owner": np.concatenate(owner)}
+
+
+def _allowed(tables: list[JobTable], specs: list[Jobs], quota: Array, fleet: Fleet) -> Array:
+    """Largest gang of every row that its tenant's quota ever lets run, int32 [N]: replicas on slow devices are more."""
+    best = [min(1.0, fleet.speed[CLASSES.index(spec.job_class)].max()) for spec in specs]
+    each = [
+        np.full(len(table.gang), speed if spec.job_class == "inference" else 1.0)
+        for table, spec, speed in zip(tables, specs, best, strict=True)
+    ]
+    return np.maximum(1, quota * np.concatenate(each)).astype(np.int32)
 
 
 def _process(spec: Jobs) -> tuple[dict[str, Any], float]:
@@ -278,10 +290,12 @@ def compile_work(
     joined = {c: np.concatenate([getattr(t, c) for t in tables]) for c in _COLUMNS}
     shapes = {name: np.array([v[name] for v in varies]) for name in varies[0]}
     tenants, quota = _tenants(s, fleet, tables)
+    said = _said(tables, specs, tenants)
+    joined["gang"] = np.minimum(joined["gang"], _allowed(tables, specs, quota[said["owner"]], fleet))
     work = Work(
         **i, **f, **by_split, **rows, **joined, **shapes, origin=origin, home=home, anywhere=anywhere,
         fit_gang=fit_gang, fit_memory=fit_memory, series=np.concatenate(series), quota=quota,
-        **_said(tables, specs, tenants),
+        **said,
     )  # fmt: skip
     assert names
     return work, prints

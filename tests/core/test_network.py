@@ -24,7 +24,7 @@ def _begin(b, j, r, now, jobs, links, geo):
 
 @kernel()
 def _fetch(b, j, r, jobs, links, geo):
-    return fetch(b, j, r, jobs, links, geo)
+    return fetch(b, j, r, jobs.state_gb[b, j], jobs, links, geo)
 
 
 @kernel()

@@ -27,9 +27,9 @@ def _full(pools, plants):
 
 
 @kernel()
-def _price(p, now, jobs, pools, plants, signals, links, fleet, geo, money, cost):
+def _price(p, now, jobs, pools, plants, signals, links, fleet, geo, money, work, cost):
     price_placement(b=0, j=0, p=p, now=now, jobs=jobs, pools=pools, plants=plants, signals=signals, links=links,
-                    fleet=fleet, geo=geo, money=money, cost=cost)  # fmt: skip
+                    fleet=fleet, geo=geo, money=money, work=work, cost=cost)  # fmt: skip
 
 
 class Rack:
@@ -65,7 +65,20 @@ class Rack:
         s = self.s
         for part in ("terms", "flows", "counts"):
             getattr(s.ledger, part)[:] = 0.0
-        execute(0, 1, dt, s.clock, s.jobs, s.sources, s.pools, s.plants, self.fleet, self.geo, s.ledger)
+        execute(
+            0,
+            1,
+            dt,
+            s.clock,
+            s.jobs,
+            s.sources,
+            s.pools,
+            s.plants,
+            self.fleet,
+            self.geo,
+            self.p.work,
+            s.ledger,
+        )
         s.clock.now_h[:] += dt
         node_power(0, 1, dt, s.pools, s.plants, self.fleet, self.geo, s.ledger)
         return s.ledger
@@ -182,8 +195,9 @@ def test_prices_of_placements_follow_the_clock(kind):
         s.plants.command[..., CAP] = cap
         _set(s.pools, s.plants, rack.fleet)
         _price(
-            1, 0.0, s.jobs, s.pools, s.plants, s.signals, s.links, rack.fleet, rack.geo, rack.p.money, cost[k]
-        )
+            1, 0.0, s.jobs, s.pools, s.plants, s.signals, s.links, rack.fleet, rack.geo, rack.p.money, rack.p.work,
+            cost[k],
+        )  # fmt: skip
     freq, static = capped_clock(0.6, rack.fleet.static[1]), rack.fleet.static[1]
     slower = 1.0 if kind == INFERENCE else speed_at(freq, rack.fleet.bound[kind])
     assert cost[1, RUN_H] == pytest.approx(cost[0, RUN_H] / slower)

@@ -44,7 +44,7 @@ class Yard:
 
     def __init__(self, devices, n_jobs, n_envs=1, node=1):
         p = world().params
-        self.geo = p.geo
+        self.geo, self.work = p.geo, p.work
         sizes = {"devices": np.full(3, devices, np.int64), "node": np.full(3, node, np.int64)}
         self.fleet = p.fleet._replace(**sizes, wake_h=np.zeros(3))
         self.s = s = allocate(n_envs, n_jobs, 2, 3, 2, 4, node)
@@ -73,7 +73,7 @@ class Yard:
             "work": work,
             "held": held,
         }
-        values |= {"gang": held, "kind": kind, "speed": 1.0, "order": np.arange(n)}
+        values |= {"gang": held, "least": held, "kind": kind, "speed": 1.0, "order": np.arange(n)}
         values |= {"deadline": 1e6, "value": 1.0, "checkpoint": checkpoint}
         for name, value in values.items():
             getattr(jobs, name)[b, :n] = value
@@ -83,7 +83,20 @@ class Yard:
         hi = len(s.clock.now_h) if hi is None else hi
         for part in ("terms", "flows", "counts"):
             getattr(s.ledger, part)[:] = 0.0
-        execute(lo, hi, dt, s.clock, s.jobs, s.sources, s.pools, s.plants, self.fleet, self.geo, s.ledger)
+        execute(
+            lo,
+            hi,
+            dt,
+            s.clock,
+            s.jobs,
+            s.sources,
+            s.pools,
+            s.plants,
+            self.fleet,
+            self.geo,
+            self.work,
+            s.ledger,
+        )
         s.clock.now_h[lo:hi] += dt
         return s.ledger
 

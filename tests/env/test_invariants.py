@@ -58,13 +58,26 @@ def check_jobs(sim):
         np.testing.assert_array_equal(s.sources.leased[b], leased)
         shown = jobs.slot[b][jobs.slot[b] >= 0]
         assert len(set(shown)) == len(shown)
-        assert (jobs.status[b, shown] == PENDING).all()
+        check_moves(b, shown, sim)
     check_nodes(s, w.fleet)
     assert (pools.busy >= 0).all()
     assert (pools.busy <= pools.healthy).all()
     assert (pools.healthy >= 0).all()
     assert (pools.healthy <= w.fleet.devices).all()
     assert (pools.healthy % w.fleet.node == 0).all()
+
+
+def check_moves(b, shown, sim):
+    """Jobs with a slot are pending, or those at a pool that may go elsewhere: no lease runs or queues in a slot."""
+    jobs, w = sim.state.jobs, sim.world.params
+    there = shown[jobs.status[b, shown] != PENDING]
+    assert (jobs.kind[b, there] != INFERENCE).all()
+    assert (jobs.status[b, there] >= QUEUED).all()
+    runs = there[jobs.status[b, there] == RUNNING]
+    assert (w.work.movable[jobs.source[b, runs]] == 1).all()
+    assert (sim.state.plants.down_h[b, w.fleet.region[jobs.pool[b, runs]]] == 0).all()
+    waiting = (jobs.status[b] == PENDING).sum() > (jobs.status[b, shown] == PENDING).sum()
+    assert not (waiting and len(there)), "pending jobs come first"
 
 
 def check_law(sim):
@@ -82,8 +95,15 @@ def check_law(sim):
     assert (s.plants.down_h[b, r] == 0.0).all()
     gang = jobs.gang[b, j]
     wanted = np.where(jobs.kind[b, j] == INFERENCE, np.ceil(gang / speed - 1e-9), gang)
-    np.testing.assert_array_equal(jobs.held[b, j], wanted)
-    assert (jobs.held[b, j] <= fleet.devices[p]).all()
+    elastic = (jobs.status[b, j] == RUNNING) & (jobs.kind[b, j] != INFERENCE)
+    least = np.where(elastic, jobs.least[b, j], wanted)
+    assert (jobs.held[b, j] <= np.minimum(wanted, fleet.devices[p])).all()
+    assert (jobs.held[b, j] >= least).all()
+    for env in range(sim.n_envs):
+        held = np.bincount(
+            jobs.tenant[env], jobs.held[env] * (jobs.status[env] != FREE), len(sim.world.params.work.quota)
+        )
+        assert (held <= sim.world.params.work.quota).all()
 
 
 def check_money(sim, before, reset_counts, sums):

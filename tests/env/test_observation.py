@@ -19,9 +19,9 @@ HIDDEN = (
     "Clock.rng", "Clock.seed", "Clock.illegal", "Clock.start_h",
     "Signals.noise_at",
     "Sources.modulation", "Sources.burst", "Sources.offset", "Sources.cursor", "Sources.leased",
-    "Jobs.unsaved", "Jobs.queue", "Jobs.event", "Jobs.behind", "Jobs.finish", "Jobs.ready",
+    "Jobs.unsaved", "Jobs.queue", "Jobs.event", "Jobs.behind", "Jobs.ready",
     "Jobs.via", "Jobs.left_gb", "Links.down_h", "Links.under_way",
-    "Jobs.urgency", "Jobs.order", "Jobs.shown", "Jobs.held", "Jobs.speed",
+    "Jobs.urgency", "Jobs.order", "Jobs.shown", "Jobs.speed",
     "Pools.awake", "Pools.busy_h", "Pools.load_h", "Pools.first", "Pools.last",
     "Plants.mass_c", "Plants.month", "Plants.past",
     "Plants.inlet_c", "Plants.hot_c", "Plants.supply_c", "Plants.air_c", "Plants.loop_c", "Plants.chip_c",
@@ -84,7 +84,8 @@ def test_every_head_has_a_legal_choice_and_a_width():
         q, p = legal.shape[1:]
         heads = sim.obs["mask"][:, : q * (p + 1)].reshape(-1, q, p + 1)
         np.testing.assert_array_equal(heads[..., 1:], legal)
-        np.testing.assert_array_equal(sim.obs["pairs"][legal == 0], 0.0)
+        here = sim.obs["pairs"][..., PAIRS.ix.here]
+        np.testing.assert_array_equal(sim.obs["pairs"][legal + here == 0], 0.0)
         empty = sim.obs["jobs"][..., JOBS.ix.present] == 0
         assert (sim.obs["jobs"][empty] == 0).all()
         assert (heads[empty][:, 0] == 1).all()
