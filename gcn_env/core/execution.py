@@ -10,7 +10,7 @@ from __future__ import annotations
 from gcn_env.core.backfill import NEVER, due, may_pass, pop, push, reservation
 from gcn_env.core.gangs import least_size, set_size, size_now
 from gcn_env.core.jit import inlined, kernel
-from gcn_env.core.nodes import fits, give_back, take
+from gcn_env.core.nodes import give_back, take
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.places import pack
 from gcn_env.core.power import set_clocks, speed_at
