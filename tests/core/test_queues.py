@@ -14,7 +14,7 @@ from tests.core.yard import Yard, easy, run_through
 
 C, F = COUNTS.ix, FLOWS.ix
 EXPONENTIAL, CONSTANT = 0, 1
-N_POOLS = 3
+NODE = (1, 4, 6)  # devices per node, by pool
 
 
 @kernel()
@@ -81,34 +81,32 @@ def test_mean_waits_are_those_of_the_formulas(servers, load, law, wait):
 
 
 def instances(seed, n_envs, n):
-    """Random queues in sixty-fourths of an hour: ties happen, sums are exact. (devices, ready, work, held, first)."""
+    """Random queues in sixty-fourths of an hour: ties happen, sums are exact. (nodes, ready, work, held, first)."""
     rand = np.random.default_rng(seed)
-    shape = (n_envs, N_POOLS, n)
-    devices = rand.choice([1, 2, 4, 8, 13], shape[:2])
-    ready = np.sort(rand.integers(1, 64 * rand.integers(1, 7, (n_envs, N_POOLS, 1)), shape), -1) / 64
+    shape = (n_envs, len(NODE), n)
+    nodes = rand.integers(1, 7, shape[:2])
+    ready = np.sort(rand.integers(1, 64 * rand.integers(1, 7, (n_envs, len(NODE), 1)), shape), -1) / 64
     work = rand.integers(1, 65, shape) / 64
-    held = 1 + (rand.random(shape) ** 2 * devices[..., None]).astype(int)
-    return devices, ready, work, held, rand.random(shape) < 0.15
+    held = 1 + (rand.random(shape) ** 2 * (nodes * NODE)[..., None]).astype(int)
+    return nodes, ready, work, held, rand.random(shape) < 0.15
 
 
-@pytest.mark.parametrize("n_envs", [1, pytest.param(334, marks=pytest.mark.compiled)])
+@pytest.mark.parametrize("n_envs", [2, pytest.param(334, marks=pytest.mark.compiled)])
 def test_easy_backfill_equals_the_reference(n_envs):
-    """A thousand queues, three pools to an environment: every start and every end, ties included."""
+    """A thousand queues, three pools of nodes of 1, 4 and 6 devices: every start and every end, ties included."""
     n = 24
-    devices, ready, work, held, first = instances(n_envs, n_envs, n)
-    yard = Yard(8, N_POOLS * n, n_envs)
-    yard.serve(devices)
+    nodes, ready, work, held, first = instances(n_envs, n_envs, n)
+    yard = Yard(6 * max(NODE), len(NODE) * n, n_envs, NODE)
+    yard.serve(nodes)
     yard.s.sources.leased[:] = 10_000
     flat = [a.reshape(n_envs, -1) for a in (ready, work, held)]
     kind = np.where(first, INFERENCE, BATCH).reshape(n_envs, -1)
-    yard.send(*flat, kind, pool=np.repeat(np.arange(N_POOLS), n))
-    wanted = np.array(
-        [
-            [easy(ready[b, p], work[b, p], held[b, p], first[b, p], devices[b, p]) for p in range(N_POOLS)]
-            for b in range(n_envs)
-        ]
-    ).reshape(n_envs, -1)
-    start, gone = run_through(yard, N_POOLS * n, 1 / 64)
+    yard.send(*flat, kind, pool=np.repeat(np.arange(len(NODE)), n))
+    wanted = np.array([
+        [easy(ready[b, p], work[b, p], held[b, p], first[b, p], nodes[b, p], size) for p, size in enumerate(NODE)]
+        for b in range(n_envs)
+    ]).reshape(n_envs, -1)  # fmt: skip
+    start, gone = run_through(yard, len(NODE) * n, 1 / 64)
     np.testing.assert_array_equal(start, wanted)
     np.testing.assert_array_equal(gone, wanted + flat[1])
     assert (wanted > flat[0]).mean() > 0.3, "queues form"

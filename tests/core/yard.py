@@ -47,7 +47,7 @@ class Yard:
         self.geo, self.work = p.geo, p.work
         sizes = {"devices": np.full(3, devices, np.int64), "node": np.full(3, node, np.int64)}
         self.fleet = p.fleet._replace(**sizes, wake_h=np.zeros(3))
-        self.s = s = allocate(n_envs, n_jobs, 2, 3, 2, 4, node)
+        self.s = s = allocate(n_envs, n_jobs, 2, 3, 2, 4, int(np.max(node)))
         sound_nodes(n_envs, s.pools, self.fleet)
         s.pools.first[:] = -1
         s.pools.last[:] = -1
@@ -56,10 +56,11 @@ class Yard:
         s.jobs.pool[:], s.jobs.node[:] = -1, -1
         s.jobs.slo[:] = math.inf
 
-    def serve(self, devices):
-        """So many devices, on nodes of their own, in service: a number, or one a pool."""
+    def serve(self, nodes):
+        """So many nodes in service: a number, or one a pool."""
         pools = self.s.pools
-        pools.healthy[:] = pools.empty[:] = pools.room[:] = devices
+        pools.empty[:] = nodes
+        pools.healthy[:] = pools.room[:] = pools.empty * self.fleet.node
 
     def send(self, ready, work, held, kind=BATCH, b=slice(None), checkpoint=0.0, pool=0):
         """Jobs on their way, one a place, in the order given."""

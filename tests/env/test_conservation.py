@@ -254,7 +254,7 @@ def test_every_event_happens():
     """Whole days of everything at once: the checks above had something to check."""
     ledger = audited(make(overrides=EVENTS, n_envs=3, autoreset=False), 11, 96, legal_actions)
     counts, terms = ledger.counts_sum, ledger.terms_sum
-    for name in ("killed", "lost_work", "moved", "reclaimed", "trips", "faults"):
+    for name in ("killed", "lost_work", "moved", "reclaimed", "trips", "faults", "drained", "cuts"):
         assert (counts[:, COUNTS.index(name)] > 0).any(), name
     for name in ("rent", "let", "restart", "late", "slo", "demand", "fuel"):
         assert (terms[:, TERMS.index(name)] != 0.0).any(), name
