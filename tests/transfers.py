@@ -19,9 +19,10 @@ def shared(sent, rate, trouble=(), until=math.inf):
     """
     left = np.array([gb for _, gb in sent], float)
     begins, ends = np.array([t for t, _ in sent], float), np.full(len(sent), np.nan)
-    changes = sorted({*begins, *(x for t, hours, _ in trouble for x in (t, t + hours)), until})
+    moments = {*begins, *(x for t, hours, _ in trouble for x in (t, t + hours))}
+    changes = [*sorted(x for x in moments if x < until), until]
     now = changes[0]
-    for then in changes[1:] or [until]:
+    for then in changes[1:]:
         up = 1.0
         for t, hours, share in trouble:
             if t <= now:
