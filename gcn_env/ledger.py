@@ -24,6 +24,7 @@ TERMS = Table(
         ),
         Row("water", "USD", 0, BIG, "make-up water of towers and wet stages"),
         Row("egress", "USD", 0, BIG, "data moved between regions at the source's egress price"),
+        Row("links", "USD", 0, BIG, "fixed charges of private links"),
         Row("late", "USD", 0, BIG, "hours past the deadline at each job's value of time"),
         Row("slo", "USD", 0, BIG, "credits for inference that waits or is served too far from its users"),
         Row(

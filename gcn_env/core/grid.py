@@ -39,6 +39,7 @@ def bill(lo, hi, dt, clock, signals, plants, geo, bank, money, site, ledger):
     flows, terms, now, hours = ledger.flows, ledger.terms, signals.now, bank.hours
     for b in range(lo, hi):
         month = month_of(clock.now_h[b], hours[clock.year[b]])
+        terms[b, T.links] += geo.link_usd * dt
         for r in range(flows.shape[1]):
             f = flows[b, r]
             kwh, kw = f[F.grid], f[F.grid] / dt

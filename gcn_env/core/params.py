@@ -61,6 +61,7 @@ class Geo(NamedTuple):
     rtt_ms: Array  # float64 [R, R]
     gbit_s: Array  # float64 [R, R] rate of the link from row to column, shared by its transfers
     egress_usd: Array  # float64 [R, R] USD per GB from row to column
+    link_usd: float  # USD per hour for private links, whatever they carry
     outage: Array  # float64 [R] outages per hour
     outage_h: Array  # float64 [R] mean h
     design_kw: Array  # float64 [R] nameplate node power of the region's pools

@@ -223,7 +223,6 @@ def _fleet(s: Scenario) -> tuple[Fleet, list[str], list[str]]:
 
 def _geo(s: Scenario, fleet: Fleet) -> Geo:
     regions = list(s.regions.values())
-    rtt, gbit, egress = compile_links(s)
     replica = data_sets(s)
     laws = sorted({r.jurisdiction for r in regions})
     if len(laws) > 32:
@@ -232,19 +231,12 @@ def _geo(s: Scenario, fleet: Fleet) -> Geo:
     return Geo(
         jurisdiction=np.array([laws.index(r.jurisdiction) for r in regions], np.int64),
         utc_offset_h=np.array([place(r)[0] for r in regions], np.float64),
-        rtt_ms=rtt,
-        gbit_s=gbit,
-        egress_usd=egress,
         outage=np.array([r.grid.outages_per_year / 8760.0 for r in regions]),
         outage_h=np.array([r.grid.outage_mean_h for r in regions]),
         design_kw=np.array([peak[fleet.region == i].sum() for i in range(len(regions))]),
         replica=replica,
         copies=replica.sum(1, dtype=np.int64),
-        kwh_gb=float(s.network.kwh_per_gb),
-        cut=np.full(rtt.shape, s.network.cuts_per_year / 8760.0),
-        cut_h=np.full(rtt.shape, s.network.cut_mean_h),
-        fade=np.full(rtt.shape, s.network.fades_per_year / 8760.0),
-        fade_share=float(s.network.fade_share),
+        **compile_links(s),
     )
 
 

@@ -20,6 +20,7 @@ from gcn_env.signals.errors import DataError
 
 FIBRE_BASE_MS, FIBRE_MS_PER_KM = 2.0, 0.015  # [E] 2 x 1.5 x distance at 200 km/ms, and equipment at the ends
 SAME_SITE_MS = 1.0  # [E] inside a region
+YEAR_H = 8760.0
 LENT = ("price", "carbon", "weather")
 WEATHER_FILE_KM = 250.0  # further away a weather file is of another climate: borrowed, which needs a source
 
@@ -109,11 +110,25 @@ def _rtt_ms(a: Region, c: Region, kind: str) -> float:
     return float(fit["a"] + fit["b"] * km)
 
 
-def compile_links(s: Scenario) -> tuple[Array, Array, Array]:
-    """Round trips [ms], rates [Gbit/s] and egress prices [USD/GB, from row to column], [R, R].
+def _ends(key: str, names: list[str]) -> tuple[int, int]:
+    """The two regions of a link's key."""
+    parts = key.split("~")
+    if len(parts) != 2 or parts[0] == parts[1]:
+        raise UserError(f"network.links: key {key!r} is not REGION~REGION of two of {', '.join(names)}")
+    for part in parts:
+        if part not in names:
+            raise UserError(
+                f"network.links: key {key!r} names no region {part!r}{nearest(part, names)} (REGION~REGION of two of: "
+                f"{', '.join(names)})"
+            )
+    return names.index(parts[0]), names.index(parts[1])
+
+
+def compile_links(s: Scenario) -> dict[str, Any]:
+    """The fields of `Geo` that say what links between regions do and cost; matrices are [R, R], from row to column.
 
     Raises:
-        UserError: for a link between regions that are not there.
+        UserError: for a link between regions that are not there, or that is given twice.
     """
     names, regions, n = list(s.regions), list(s.regions.values()), len(s.regions)
     price = network_tables()["egress_usd_per_gb"]["per_region"]
@@ -125,16 +140,33 @@ def compile_links(s: Scenario) -> tuple[Array, Array, Array]:
     ]
     rtt = np.array([[_rtt_ms(a, c, s.network.rtt) for c in regions] for a in regions])
     np.fill_diagonal(rtt, SAME_SITE_MS)
-    gbit = np.full((n, n), s.network.gbit_per_s)
+    shape, given = (n, n), set()
+    gbit, cut, fade = (
+        np.full(shape, x) for x in (s.network.gbit_per_s, s.network.cuts_per_year, s.network.fades_per_year)
+    )
     egress = np.repeat(np.array(out, np.float64)[:, None], n, 1)
     for key, link in s.network.links.items():
-        ends = [names.index(p) for p in key.split("~") if p in names]
-        if len(ends) != 2 or len(key.split("~")) != 2 or ends[0] == ends[1]:
-            raise UserError(f"network.links: key {key!r} is not REGION~REGION of two of {', '.join(names)}")
-        for matrix, value in ((rtt, link.rtt_ms), (gbit, link.gbit_per_s), (egress, link.usd_per_gb)):
+        a, c = _ends(key, names)
+        if frozenset((a, c)) in given:
+            raise UserError(f"network.links: the link {key!r} is given twice; both directions are one entry")
+        given.add(frozenset((a, c)))
+        for matrix, value in (
+            (rtt, link.rtt_ms), (gbit, link.gbit_per_s), (egress, link.usd_per_gb), (cut, link.cuts_per_year),
+            (fade, link.fades_per_year),
+        ):  # fmt: skip
             if value is not None:
-                matrix[ends[0], ends[1]] = matrix[ends[1], ends[0]] = value
-    return rtt, gbit, egress
+                matrix[a, c] = matrix[c, a] = value
+    return {
+        "rtt_ms": rtt,
+        "gbit_s": gbit,
+        "egress_usd": egress,
+        "link_usd": sum(link.usd_per_month for link in s.network.links.values()) * 12.0 / YEAR_H,
+        "kwh_gb": float(s.network.kwh_per_gb),
+        "cut": cut / YEAR_H,
+        "cut_h": np.full(shape, s.network.cut_mean_h),
+        "fade": fade / YEAR_H,
+        "fade_share": float(s.network.fade_share),
+    }
 
 
 def data_sets(s: Scenario) -> Array:
@@ -143,20 +175,21 @@ def data_sets(s: Scenario) -> Array:
     Raises:
         UserError: for a data set or a region that is not there.
     """
-    names, out = list(s.regions), np.zeros((len(s.jobs), len(s.regions)), np.int8)
-    for k, (job, spec) in enumerate(s.jobs.items()):
-        if spec.data_set is None:
-            continue
-        if spec.data_set not in s.data_sets:
-            near = nearest(spec.data_set, s.data_sets)
-            raise UserError(
-                f"jobs.{job}.data_set: unknown {spec.data_set!r}{near} (data_sets: {', '.join(s.data_sets) or 'none'})"
-            )
-        for region in s.data_sets[spec.data_set].regions:
+    names = list(s.regions)
+    copies = {name: np.zeros(len(names), np.int8) for name in s.data_sets}
+    for name, spec in s.data_sets.items():
+        for region in spec.regions:
             if region not in names:
+                near = nearest(region, names)
                 raise UserError(
-                    f"data_sets.{spec.data_set}.regions: unknown {region!r}{nearest(region, names)} "
-                    f"(regions: {', '.join(names)})"
+                    f"data_sets.{name}.regions: unknown {region!r}{near} (regions: {', '.join(names)})"
                 )
-            out[k, names.index(region)] = 1
-    return out
+            copies[name][names.index(region)] = 1
+    for job, jobs in s.jobs.items():
+        if jobs.data_set is not None and jobs.data_set not in copies:
+            near = nearest(jobs.data_set, copies)
+            raise UserError(
+                f"jobs.{job}.data_set: unknown {jobs.data_set!r}{near} (data_sets: {', '.join(copies) or 'none'})"
+            )
+    none = np.zeros(len(names), np.int8)
+    return np.array([none if j.data_set is None else copies[j.data_set] for j in s.jobs.values()])

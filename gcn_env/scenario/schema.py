@@ -11,6 +11,7 @@ from gcn_env.core.params import SPLITS
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # no unit here needs more
 NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]  # Gbit/s; a GB in four months at least
 Count = Annotated[int, Field(ge=1)]
 DevicePrice = Annotated[float, Field(gt=0, le=1e4)]  # USD per device-hour
 ClassName = Literal["training", "batch", "inference", "hpc"]
@@ -346,28 +347,37 @@ class Jobs(Strict):
 
 
 class Link(Strict):
-    """What differs on the link between two regions; both directions."""
+    """What differs on the link between two regions; both directions.
+
+    A private one has a price of its own: 0 a GB, say, and so much a month whether it carries anything or not.
+    """
 
     rtt_ms: Positive | None = None
-    gbit_per_s: Positive | None = None
+    gbit_per_s: Rate | None = None
     usd_per_gb: NonNegative | None = None
+    usd_per_month: NonNegative = 0.0
+    cuts_per_year: NonNegative | None = None
+    fades_per_year: NonNegative | None = None
 
 
 class Network(Strict):
-    """Links between regions, and `REGION~REGION` exceptions.
+    """Links between regions, and `REGION~REGION` exceptions. Figures and their sources: network.yaml.
+
+    Transfers between two regions share `gbit_per_s`, in each direction. Links are cut, or fade to a share of their
+    rate, and are repaired after `cut_mean_h` in the mean.
 
     Round trips, where no link gives one: `cloud` takes those measured between public-cloud regions at the fitted
     profiles, else their regression on distance; `fibre` takes 2 ms plus 0.015 ms/km (light in glass along 1.5 times
     the distance), as on a private or national network.
     """
 
-    gbit_per_s: Positive = 5.0
+    gbit_per_s: Rate = 5.0
     default_egress_usd_per_gb: NonNegative = 0.05
     rtt: Literal["cloud", "fibre"] = "cloud"
     links: dict[str, Link] = {}
     kwh_per_gb: NonNegative = 0.002
     cuts_per_year: NonNegative = 1.0
-    cut_mean_h: Positive = 6.0
+    cut_mean_h: Positive = 10.0
     fades_per_year: NonNegative = 4.0
     fade_share: Annotated[float, Field(ge=0.01, le=1)] = 0.3
 

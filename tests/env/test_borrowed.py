@@ -1,11 +1,15 @@
 """Places without a climatology of their own: clocks, factors, shifts, links, and that nothing else moves."""
 
+import math
+
 import numpy as np
 import pytest
 
 from gcn_env.errors import UserError
 from gcn_env.scenario.compile import compile_world
+from gcn_env.scenario.compile_geo import network_tables
 from gcn_env.scenario.load import load_scenario
+from gcn_env.scenario.schema import Network
 from gcn_env.signals import psychro
 from gcn_env.signals.bank import COLUMNS
 from gcn_env.signals.climatology import sites
@@ -95,6 +99,32 @@ def test_adjusted_air_is_air(shift, height):
         ({"regions.south.weather_shift_k": 40}, ["weather_shift_k", "40"]),
         ({"network.links": {"north~south": {"rtt": 5}}}, ["rtt", "did you mean 'rtt_ms'"]),
         ({"network.links": {"north~north": {"rtt_ms": 5}}}, ["'north~north'", "REGION~REGION"]),
+        ({"network.links": {"north": {"rtt_ms": 5}}}, ["'north'", "REGION~REGION"]),
+        ({"network.links": {"north~suoth": {}}}, ["'suoth'", "did you mean 'south'", "REGION~REGION"]),
+        ({"network.links": {"north~south": {}, "south~north": {}}}, ["'south~north'", "given twice"]),
+        ({"network.links": {"north~south": {"gbit_per_s": 0}}}, ["gbit_per_s", "0"]),
+        ({"network.links": {"north~south": {"gbit_per_s": 1e-12}}}, ["gbit_per_s", "1e-12"]),
+        ({"network.links": {"north~south": {"usd_per_month": -1}}}, ["usd_per_month", "-1"]),
+        ({"network.links": {"north~south": {"cuts_per_year": math.nan}}}, ["cuts_per_year", "nan"]),
+        ({"network.gbit_per_s": math.inf}, ["gbit_per_s", "inf"]),
+        ({"network.gbit_per_s": -5}, ["gbit_per_s", "-5"]),
+        ({"network.kwh_per_gb": -0.1}, ["kwh_per_gb", "-0.1"]),
+        ({"network.kwh_per_gb": math.nan}, ["kwh_per_gb", "nan"]),
+        ({"network.cuts_per_year": -1}, ["cuts_per_year", "-1"]),
+        ({"network.cut_mean_h": 0}, ["cut_mean_h", "0"]),
+        ({"network.fade_share": 0}, ["fade_share", "0"]),
+        ({"network.fade_share": 1.5}, ["fade_share", "1.5"]),
+        ({"data_sets.corpus.regions": []}, ["data_sets.corpus.regions"]),
+        (
+            {"data_sets.corpus.regions": ["suoth"], "jobs.batch.data_set": "corpus"},
+            ["data_sets.corpus.regions", "'suoth'", "did you mean 'south'"],
+        ),
+        ({"data_sets.corpus.regions": ["suoth"]}, ["data_sets.corpus.regions", "'suoth'"]),
+        (
+            {"data_sets.corpus.regions": ["south"], "jobs.batch.data_set": "corpse"},
+            ["jobs.batch.data_set", "'corpse'", "did you mean 'corpus'"],
+        ),
+        ({"jobs.batch.data_set": "corpus"}, ["jobs.batch.data_set", "none"]),
     ],
 )
 def test_mistakes(change, words):
@@ -116,6 +146,14 @@ def test_links():
     for matrix, value in ((own.rtt_ms, 90), (own.gbit_s, 400), (own.egress_usd, 0)):
         assert matrix[0, 1] == matrix[1, 0] == value
     np.testing.assert_array_equal(np.diag(own.rtt_ms), 1.0)
+    assert (own.link_usd, own.cut[0, 1]) == (0.0, 1 / 8760)
+    private = {
+        "network.links.north~south": {"usd_per_month": 7300, "cuts_per_year": 0, "fades_per_year": 876}
+    }
+    own = compile_world(load_scenario(SMOKE, private)).params.geo
+    assert own.link_usd == pytest.approx(10.0)
+    assert own.cut[0, 1] == own.cut[1, 0] == 0.0
+    assert own.fade[0, 1] == own.fade[1, 0] == pytest.approx(0.1)
     own = compile_world(load_scenario(SMOKE, {"regions.north.egress_usd_per_gb": 0.001})).params.geo
     assert own.egress_usd[0, 1] == 0.001
     assert own.egress_usd[1, 0] == plain.egress_usd[1, 0] == 0.09
@@ -130,3 +168,11 @@ def test_small_jobs_may_stay_out_of_sight():
     assert large.rate[0] < whole.rate[0]  # fewer, larger jobs for the same load
     with pytest.raises(UserError, match=r"no training job has 64\.\.16 devices"):
         compile_world(load_scenario(SMOKE, {"jobs.training.min_gang": 64}))
+
+
+def test_sourced_defaults_are_the_schema_s():
+    table, network = network_tables()["defaults"], Network()
+    assert {name: row["value"] for name, row in table.items()} == {
+        name: getattr(network, name) for name in table
+    }
+    assert all(row["source"][0] in "VRE" for row in table.values())

@@ -165,3 +165,16 @@ def test_more_room_brings_data_sooner():
             held += (sim.state.jobs.status == TRANSIT).sum()
         wait.append(held)
     assert wait[1] < 0.5 * wait[0]
+
+
+def test_a_private_link_costs_by_the_month_and_nothing_a_byte():
+    own = {"network.links.north~south": {"gbit_per_s": 100, "usd_per_gb": 0, "usd_per_month": 73_000}}
+    sim = make(overrides=own, n_envs=2, autoreset=False)
+    sim.reset([4])
+    rng, ledger = np.random.default_rng(4), sim.state.ledger
+    for _ in range(24):
+        sim.step(legal_actions(rng, sim))
+        np.testing.assert_allclose(ledger.terms[:, T.links], 100.0 * sim.world.timing.dt_h)
+    assert (ledger.counts_sum[:, C.moved] > 0).all()
+    assert (ledger.terms_sum[:, T.egress] == 0).all()
+    assert (ledger.flows_sum[..., F.network].sum(1) > 0).all()
