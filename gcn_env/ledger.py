@@ -41,7 +41,7 @@ TERMS = Table(
         Row("heat", "USD", -BIG, 0, "heat sold (negative: income)"),
         Row("rent", "USD", 0, BIG, "devices held in rented pools, at their spot price"),
         Row("let", "USD", -BIG, 0, "spare devices let to others (negative: income)"),
-        Row("pods", "USD", 0, BIG, "pods moved"),
+        Row("pods", "USD", 0, BIG, "journeys of pods, while they last"),
         Row(
             "dropped",
             "USD",

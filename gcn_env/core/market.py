@@ -12,7 +12,7 @@ Let. What own work left idle in a step is let to others as far as they ask for i
 and the price exceeds the cost of the power. Own work is placed and started first, as if nobody else were there.
 
 Pods. A pod stands at one of several pools, or is on the road, by a timetable of the year: a pure function of the hour.
-When it leaves, its pool goes as a reclaimed one does.
+When it leaves, its pool goes as a reclaimed one does; its journey is paid evenly while it lasts.
 
 All draws come from the MARKET stream; no action touches it.
 """
@@ -136,15 +136,24 @@ def _reclaim(b, p, dt, state, pools, market, ledger):
 
 
 @inlined()
-def _travel(b, p, hour, pools, market, ledger):
+def road_share(p, hour, dt, market):
+    """Share of the journey to pool `p` that its pod travelled in the `dt` h before an hour of the year."""
+    hours = 0.0
+    for k in range(market.comes.shape[1]):
+        comes = market.comes[p, k]
+        hours += max(0.0, min(hour, comes) - max(hour - dt, comes - market.travel_h[p]))
+    return hours / market.travel_h[p]
+
+
+@inlined()
+def _travel(b, p, hour, dt, pools, market, ledger):
     """The pod that may stand at pool `p` comes, announces that it will leave, leaves; returns whether it leaves now."""
+    if market.move_usd[p] > 0.0:
+        ledger.terms[b, T.pods] += road_share(p, hour, dt, market) * market.move_usd[p]
     here = pools.away_h[b, p] == 0.0
-    pools.away_h[b, p], until = pod_hours(p, hour, market)
+    pools.away_h[b, p], until = pod_hours(p, hour + _TINY_H, market)
     pools.notice_h[b, p] = until if until <= market.notice_h[p] else 0.0
-    if not here or pools.away_h[b, p] == 0.0:
-        return False
-    ledger.terms[b, T.pods] += market.move_usd[p]
-    return True
+    return here and pools.away_h[b, p] > 0.0
 
 
 @inlined()
@@ -175,7 +184,7 @@ def trade(lo, hi, dt, clock, jobs, pools, plants, fleet, work, market, ledger):
                 pools.price[b, p] = spot_price(market.rent_usd[p], market.sigma[p], pools.mood[b, p])
                 left = _reclaim(b, p, dt, state, pools, market, ledger)
             elif market.pod[p] >= 0:
-                left = _travel(b, p, now_h[b] + _TINY_H, pools, market, ledger)
+                left = _travel(b, p, now_h[b], dt, pools, market, ledger)
             if left:
                 leave(b, p, market.notice_h[p] > 0.0, jobs, pools, fleet, work, ledger)
 

@@ -103,7 +103,8 @@ class Market(NamedTuple):
         Array  # float64 [P, K] h of the year at which it begins to stand here, by visit; inf: no such visit
     )
     leaves: Array  # float64 [P, K] h of the year at which it sets out for another pool
-    move_usd: Array  # float64 [P] USD when it does
+    travel_h: Array  # float64 [P] h that it was on the road when it comes
+    move_usd: Array  # float64 [P] USD of that journey, paid evenly over it
     let_usd: Array  # float64 [P] USD per spare device-hour let; 0 not offered
     let_share: Array  # float64 [P] mean share of the pool's devices that others ask for
 

@@ -54,10 +54,11 @@ def _stops(name: str, pod: Pod, pools: dict[str, Pool]) -> list[tuple[str, float
     return out
 
 
-def _pods(s: Scenario, pools: dict[str, Pool]) -> tuple[Array, Array, Array, Array, Array]:
-    """(pod [P], comes [P, K], leaves [P, K], USD per move [P], notice [P])."""
+def _pods(s: Scenario, pools: dict[str, Pool]) -> dict[str, Array]:
+    """Columns `pod`, `comes`, `leaves`, `travel_h`, `move_usd` of `Market`, and notice in h [P]."""
     names = list(pools)
-    pod, usd, notice = np.full(len(names), -1, np.int64), np.zeros(len(names)), np.zeros(len(names))
+    pod = np.full(len(names), -1, np.int64)
+    usd, notice, travel_h = np.zeros(len(names)), np.zeros(len(names)), np.ones(len(names))
     visits: list[set[tuple[float, float]]] = [set() for _ in names]
     for k, (name, spec) in enumerate(s.pods.items()):
         for to, comes, leaves in _stops(name, spec, pools):
@@ -66,16 +67,23 @@ def _pods(s: Scenario, pools: dict[str, Pool]) -> tuple[Array, Array, Array, Arr
                 raise UserError(
                     f"pods: {to} is in the timetables of {list(s.pods)[pod[p]]} and {name}; give each its own"
                 )
-            pod[p], usd[p], notice[p] = k, spec.usd_per_move, spec.notice_h
-            for year in (-_YEAR_H, 0.0, _YEAR_H):  # the last stay of a year reaches into the next
-                if leaves + year > 0.0 and comes + year < _YEAR_H + 24.0:
+            pod[p], usd[p], notice[p], travel_h[p] = (
+                k,
+                spec.usd_per_move,
+                spec.notice_h,
+                spec.travel_days * 24.0,
+            )
+            for year in (-_YEAR_H, 0.0, _YEAR_H):  # the last stay of a year, or the last journey, reaches into the next
+                if leaves + year > 0.0 and comes - travel_h[p] + year < _YEAR_H + 24.0:
                     visits[p].add((comes + year, leaves + year))
     most = max(1, *(len(v) for v in visits))
     times = np.full((2, len(names), most), np.inf)
     for p, found in enumerate(visits):
         for i, stay in enumerate(sorted(found)):
             times[:, p, i] = stay
-    return pod, times[0], times[1], usd, notice
+    return {
+        "pod": pod, "comes": times[0], "leaves": times[1], "travel_h": travel_h, "move_usd": usd, "notice_h": notice
+    }  # fmt: skip
 
 
 def presence(market: Market) -> Array:
@@ -93,7 +101,8 @@ def compile_market(s: Scenario) -> Market:
         UserError: a pod's timetable that names an unknown pool, unequal pools, or leaves before it arrives.
     """
     pools = s.pools
-    pod, comes, leaves, move_usd, pod_notice = _pods(s, pools)
+    pods = _pods(s, pools)
+    notice_h = pods.pop("notice_h")
 
     def rented(pick: Any, own: float) -> Array:
         return np.array([own if p.rent is None else pick(p.rent) for p in pools.values()], np.float64)
@@ -103,12 +112,9 @@ def compile_market(s: Scenario) -> Market:
         sigma=rented(lambda r: r.sigma, 0.0),
         phi=rented(lambda r: r.phi, 0.0),
         reclaim=rented(lambda r: r.reclaims_per_week / _WEEK_H, 0.0),
-        notice_h=rented(lambda r: r.notice_h, 0.0) + pod_notice,
+        notice_h=rented(lambda r: r.notice_h, 0.0) + notice_h,
         absent_h=rented(lambda r: r.absent_mean_h, 1.0),
-        pod=pod,
-        comes=comes,
-        leaves=leaves,
-        move_usd=move_usd,
+        **pods,
         let_usd=np.array([0.0 if p.let is None else p.let.usd_per_device_h for p in pools.values()]),
         let_share=np.array([0.0 if p.let is None else p.let.demand_share for p in pools.values()]),
     )

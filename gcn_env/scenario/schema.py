@@ -410,7 +410,7 @@ class Pod(Strict):
     """Devices that travel between pools of equal hardware by a timetable of the year; no policy decides on it.
 
     `timetable`: day of the year (1-365, from 0 h UTC) on which it sets out for that REGION/POOL; there it stands from
-    `travel_days` later until the next entry's day.
+    `travel_days` later until the next entry's day. A journey's price is paid evenly while it lasts.
     """
 
     timetable: Annotated[dict[Annotated[int, Field(ge=1, le=365)], str], Field(min_length=1)]

@@ -202,7 +202,10 @@ class Audit:
         np.testing.assert_allclose(flows[:, F.let], np.bincount(fleet.region, let, len(flows)), rtol=1e-9)
         left = (self.pools["away_h"] == 0.0) & (s.pools.away_h[b] > 0.0)
         assert counts[C.reclaimed] == (left & (market.rent_usd > 0.0)).sum()
-        np.testing.assert_allclose(terms[T.pods], (left * market.move_usd).sum(), rtol=1e-12)
+        stops = market.pod >= 0  # of one pod, if there is one
+        road = stops.any() and (self.pools["away_h"][stops] > 0.0).all()
+        journey = market.move_usd[stops].max(initial=0.0) * dt / market.travel_h[stops].max(initial=1.0)
+        np.testing.assert_allclose(terms[T.pods], road * journey, rtol=1e-9, atol=1e-12)
         per_work = (fleet.device_usd / np.where(fleet.speed > 0, fleet.speed, np.nan)).ravel()
         low, high = np.nanmin(per_work) * counts[C.lost_work], np.nanmax(per_work) * counts[C.lost_work]
         assert low * (1 - 1e-9) <= terms[T.restart] <= high * (1 + 1e-9)

@@ -191,7 +191,7 @@ def test_guests_never_cost_own_work_anything():
     assert lent > 100.0
 
 
-def test_a_rover_is_somewhere_and_its_moves_are_paid():
+def test_a_rover_is_somewhere_and_its_journeys_are_paid():
     sim, act = make(n_envs=8, overrides=ROVING), seeded(6)
     sim.reset(0)
     paid, left, killed = 0.0, 0, 0.0
@@ -200,13 +200,14 @@ def test_a_rover_is_somewhere_and_its_moves_are_paid():
         sim.step(act(t, sim))
         here = sim.state.pools.away_h == 0.0
         assert (here[:, NORTH] & here[:, SOUTH]).sum() == 0
-        gone = before & ~here
-        np.testing.assert_array_equal(sim.state.ledger.terms[:, T.pods], 500.0 * gone.sum(axis=1))
+        road = ~before[:, NORTH] & ~before[:, SOUTH]
+        np.testing.assert_allclose(sim.state.ledger.terms[:, T.pods], 500.0 * road * 0.25 / 12.0, atol=1e-9)
         paid += sim.state.ledger.terms[:, T.pods].sum()
+        gone = before & ~here
         left += gone.sum()
         killed += sim.state.ledger.counts[gone.any(axis=1), C.killed].sum()
     assert left > 0
-    assert paid == 500.0 * left
+    assert paid > 0.0
     assert killed > 0
 
 
