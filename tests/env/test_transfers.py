@@ -30,8 +30,8 @@ def dispatched(sim, actions):
     """The state after the phase that carries out `actions`, and nothing else."""
     s, w = copied(sim.state), sim.world.params
     dispatch(
-        0, sim.n_envs, actions, sim.world.n_levels, s.clock, s.jobs, s.pools, s.plants, s.links, w.fleet, w.geo,
-        w.money, w.plant, s.ledger,
+        0, sim.n_envs, actions, sim.world.n_levels, sim.world.timing.dt_h, s.clock, s.jobs, s.sources, s.pools,
+        s.plants, s.links, w.fleet, w.geo, w.money, w.work, w.plant, s.ledger,
     )  # fmt: skip
     return s
 
