@@ -84,6 +84,8 @@ def ratios(rows):
 
 
 def _band(ax, x, lines, real, log=False):
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     low, middle, high = np.quantile(lines, [0.05, 0.5, 0.95], axis=0)
     ax.fill_between(x, low, high, color=BLUE, alpha=0.25, lw=0)
     ax.plot(x, middle, color=BLUE, label="generated")
@@ -92,8 +94,9 @@ def _band(ax, x, lines, real, log=False):
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
         ax.set_xticks(x, [f"{v:g}" for v in x])
-        for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            which("{x:g}")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def course(ax, source, real, made):

@@ -15,9 +15,9 @@ from gcn_env.core.workload import arrive, reset_sources, traffic
 from gcn_env.jobs.arrivals import arrival_process
 from gcn_env.ledger import COUNTS
 
-from .samples import NO_JOBS, Sample
+from .samples import FINE, NO_JOBS, Sample
 
-STEP_H = 0.25
+STEP_H, RATE_STEP_H = 0.25, 1.0 / 30.0  # of rates: short enough for bursts of minutes
 SPLIT = 0
 
 
@@ -46,7 +46,7 @@ class Generator:
         self.world = load_world(Path(__file__).with_name("world.yaml"))
         self.names = list(self.world.source_names)
 
-    def draw(self, name, days, weekday, replicas, seed=0, step_h=STEP_H, tick=lambda: None):
+    def draw(self, name, days, weekday, replicas, seed=0, tick=lambda: None):
         """`replicas` independent samples of `days` days from a `weekday` on, at the trace's own mean rate."""
         p, s = self.world.params, self.names.index(name)
         leases = p.work.mode[s] == LEASES
@@ -60,12 +60,13 @@ class Generator:
         clock.start_h[:] = 24.0 * ((weekday - int(p.bank.weekday[0])) % 7)
         clock.now_h[:] = clock.start_h
         begin(replicas, seed, SPLIT, clock, state.sources, jobs, work)
+        step_h = RATE_STEP_H if leases else STEP_H
         steps, level = round(24 * days / step_h), np.zeros(replicas)
-        counts, found = np.zeros((replicas, 24 * days)), [[] for _ in range(replicas)]
+        fine, found = np.zeros((replicas, FINE * 24 * days)), [[] for _ in range(replicas)]
         for k in range(steps):
             if leases:
                 rates(replicas, s, SPLIT, clock, state.sources, work, p.geo, p.bank, level)
-                counts[:, int(k * step_h + 1e-9)] += level * step_h
+                fine[:, int(k * step_h * FINE + 1e-9)] += level * step_h * FINE
             quiet = work._replace(rate=np.zeros_like(rate * only)) if leases else work
             arrive(
                 0,
@@ -87,7 +88,7 @@ class Generator:
                 collect(state, clock.start_h, found)
             tick()
         if leases:
-            return [Sample(c, weekday) for c in counts]
+            return [Sample(f.reshape(-1, FINE).mean(1), weekday, fine=f) for f in fine]
         assert state.ledger.counts[:, COUNTS.ix.dropped].sum() == 0.0
         return [_sample(parts, days, weekday) for parts in found]
 

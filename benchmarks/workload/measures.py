@@ -13,6 +13,9 @@ from itertools import combinations
 
 import numpy as np
 
+from .excursions import excursions
+from .samples import FINE
+
 LIMIT = 1.5  # times the yardstick
 WEEK, FORTNIGHT, HALF = 7, 14, 0  # days of a part; HALF: two parts, whatever the length
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -104,7 +107,7 @@ def marginal(x):
     return np.sort(x.counts / max(x.counts.mean(), TINY))
 
 
-_LN, _ABS, _TV, _KS = "|ln ratio|", "|difference|", "share moved", "KS distance"
+_LN, _ABS, _TV, _KS = "log ratio", "difference", "share moved", "KS distance"  # absolute values
 MEASURES = (
     *(Measure(f"index of dispersion, {h} h", dispersion(h), log_ratio, _LN, WEEK, None)
       for h in (1, 6, 24)),
@@ -113,6 +116,8 @@ MEASURES = (
     *(Measure(f"autocorrelation, {h} h", autocorrelation(h), difference, _ABS, FORTNIGHT if h > 24 else WEEK,
               {1: 1, 6: 1, 24: HALF}.get(h)) for h in (1, 6, 24, 168)),
     Measure("hourly counts over their mean", marginal, kolmogorov, _KS, WEEK, HALF),
+    Measure("bursts a day", lambda x: float(excursions(x.fine, 1.0 / FINE)[0]), difference, _ABS, 0, HALF),
+    Measure("excess of bursts", lambda x: float(excursions(x.fine, 1.0 / FINE)[2]), difference, _ABS, 0, HALF),
     Measure("daily profile", daily, moved, _TV, WEEK, 1),
     Measure("weekly profile", weekly, moved, _TV, FORTNIGHT, None),
     Measure("duration", lambda x: np.sort(x.work_h), kolmogorov, _KS, WEEK, None, True),
@@ -173,7 +178,7 @@ def yardstick(measure, found):
 def compare(source, measure, real, made, lent=None):
     """The row of one statistic; None where the trace is too short for it and no yardstick is lent."""
     days = measure.rate_days if source.is_rate else measure.part_days
-    if days is None or (not source.is_rate and measure.name.startswith("coefficient")):
+    if days is None or (not source.is_rate and days == HALF):
         return None
     parts = parts_of(real, days)
     ours = values(measure, parts)

@@ -15,6 +15,7 @@ from gcn_env.jobs.rates import read_rates
 from gcn_env.jobs.traces import load_trace
 
 NO_JOBS = np.zeros(0)
+FINE = 6  # fine steps an hour
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Sample:
     )  # float64 [n] h of arrival from the start; rates: none
     gang: np.ndarray = field(default_factory=lambda: NO_JOBS)  # float64 [n] devices
     work_h: np.ndarray = field(default_factory=lambda: NO_JOBS)  # float64 [n] h
+    fine: np.ndarray = field(
+        default_factory=lambda: NO_JOBS
+    )  # float64 [6 x hours] of rates: means over 10 min
 
     def part(self, first_day, days):
         """`days` days from `first_day` on."""
@@ -39,6 +43,7 @@ class Sample:
             self.hour[inside] - low,
             self.gang[inside],
             self.work_h[inside],
+            self.fine[FINE * low : FINE * high],
         )
 
     @property
@@ -165,4 +170,5 @@ def hourly_means(rate, per_hour):
 
 def _rates(path):
     series = read_rates(path)
-    return Sample(hourly_means(recorded(series.rate), round(1.0 / series.step_h)), 0)
+    rate = recorded(series.rate)
+    return Sample(hourly_means(rate, round(1.0 / series.step_h)), 0, fine=rate)
