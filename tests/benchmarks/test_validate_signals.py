@@ -167,3 +167,64 @@ def test_wrong_numbers_are_refused(words, capsys):
     with pytest.raises(SystemExit):
         validate_signals.parse(words)
     assert "allowed" in capsys.readouterr().err or words[0] == "--years"
+
+
+def test_the_fit_finds_the_weights_that_made_the_scores():
+    """Step 1 on Gaussian processes of known weights; step 2 moves wrong weights towards given autocorrelations."""
+    from benchmarks.signals import fit
+
+    simulator = fit.Simulator("GB", 12, seed=1)
+    want = {
+        "drybulb": np.array([0.1, 0.2, 0.5, 0.1, 0.05, 0.03, 0.02]),
+        "wbd": np.array([0.2, 0.1, 0.6, 0, 0.1, 0, 0]),
+    }
+    r = 0.6
+    years = []
+    for dry, own in zip(simulator.parts["drybulb"], simulator.parts["wbd"], strict=True):
+        mixed = r * dry + np.sqrt(1 - r**2) * own
+        years.append({"drybulb": np.sqrt(want["drybulb"]) @ dry, "wbd": np.sqrt(want["wbd"]) @ mixed})
+    weights, correlation = fit.first_fit(years)
+    lag = np.arange(100)
+    for v, w in want.items():
+        got = weights[v] @ fit.part_correlations(lag)
+        np.testing.assert_allclose(got, w @ fit.part_correlations(lag), atol=0.08)
+    assert correlation["drybulb", "wbd"][fit.GROUPS.index("mid")] == pytest.approx(r, abs=0.2)
+    moments = fit.Moments(simulator.years("drybulb", want["drybulb"]))
+
+    def misfit(w, _):
+        return moments.misfit(simulator.years("drybulb", w))
+
+    start = np.array([0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
+    better, _ = fit.refined(misfit, start, np.empty(0))
+    assert np.abs(misfit(better, None)).sum() < 0.5 * np.abs(misfit(start, None)).sum()
+    assert better.sum() == pytest.approx(1.0)
+
+
+def test_the_fit_writes_a_file_that_the_generator_reads(folder, tmp_path, capsys):
+    import yaml
+
+    from benchmarks import fit_signals
+    from gcn_env.signals import climatology
+
+    out = tmp_path / "climatology.yaml"
+    words = ["--out", str(out), "--data", str(folder), "--regions", "GB", "--made", "1"]
+    assert fit_signals.main(words) == 0
+    assert "1 regions" in capsys.readouterr().out
+    new, old = yaml.safe_load(out.read_text()), climatology._read("climatology.yaml")
+    assert {k: v for k, v in new.items() if k != "regions"} == {
+        k: v for k, v in old.items() if k != "regions"
+    }
+    for region, rows in new["regions"].items():
+        if region != "GB":
+            assert rows == old["regions"][region]
+    got, was = new["regions"]["GB"], old["regions"]["GB"]
+    assert got.keys() == was.keys()
+    for v in ("price", "carbon", "drybulb", "wbd"):
+        assert got[v].keys() == was[v].keys()
+        assert sum(got[v]["weights"]) == pytest.approx(1.0, abs=0.01)
+        assert got[v]["beta"] == was[v]["beta"]
+        assert got[v]["weights"] != was[v]["weights"]
+    assert (np.diff(got["price"]["remap_from"]) >= 0).all()
+    assert (np.diff(got["price"]["remap_to"]) >= 0).all()
+    assert fit_signals.main(["--out", str(out), "--data", str(tmp_path / "none")]) == 2
+    assert "does not exist" in capsys.readouterr().err
