@@ -45,7 +45,22 @@ def encode_joint_range(lo, hi, n_levels, timing, state, world, view):
             row, regions = view.jobs[b, q], view.regions[b]
             encode_job(b, j, now, row, mask, regions, jobs, sources, pools, plants, fleet, geo, work)
             encode_pairs(
-                b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money, work
+                b,
+                j,
+                now,
+                rows,
+                mask,
+                cost,
+                totals,
+                jobs,
+                pools,
+                plants,
+                signals,
+                links,
+                fleet,
+                geo,
+                money,
+                work,
             )
         at = n_slots * (n_pools + 1)
         for r in range(low.shape[1]):

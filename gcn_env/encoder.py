@@ -135,7 +135,9 @@ def encode_job(b, j, now, row, mask, regions, jobs, sources, pools, plants, flee
 
 
 @inlined()
-def encode_pairs(b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money, work):
+def encode_pairs(
+    b, j, now, rows, mask, cost, totals, jobs, pools, plants, signals, links, fleet, geo, money, work
+):
     """Columns [P, len(PAIRS)] of one job against every pool where it may be sent, and the one where it is."""
     cheapest = 1e18
     kind = jobs.kind[b, j]

@@ -33,13 +33,18 @@ def _world(
 
 
 def _info(sim: Sim, b: int) -> dict[str, Any]:
-    """Small plain scalars: cost by term [USD] of the control step that this decision closed (else 0), counts."""
+    """Small plain scalars of the control step that this decision closed (else 0).
+
+    Cost by term [USD], device-hours by tenant, counts.
+    """
     clock = sim.state.clock
     terms = sim.state.ledger.terms[b] * sim.closed[b]
     info: dict[str, Any] = {f"usd_{name}": float(v) for name, v in zip(TERMS.names, terms, strict=True)}
     info["cost_usd"] = -float(sim.reward[b]) * sim.world.reference_usd
     info["illegal_choices"] = int(clock.illegal[b] * sim.closed[b])
     info["hour_of_year"] = float(clock.now_h[b])
+    used_h = sim.state.sources.used_h[b] * sim.closed[b]
+    info |= {f"device_h_{t}": float(v) for t, v in zip(sim.world.tenant_names, used_h, strict=True)}
     return info
 
 
@@ -186,6 +191,8 @@ class FleetVectorEnv(VectorEnv[Obs, Any, Array]):
         info: dict[str, Any] = {f"usd_{name}": terms[:, k].copy() for k, name in enumerate(TERMS.names)}
         info["cost_usd"] = -sim.reward * self.world.reference_usd
         info["illegal_choices"] = sim.state.clock.illegal * sim.closed
+        used_h = sim.state.sources.used_h * sim.closed[:, None]
+        info |= {f"device_h_{t}": used_h[:, k].copy() for k, t in enumerate(self.world.tenant_names)}
         info["closed_step"] = sim.closed.copy()
         if sim.done.any():
             last = np.empty(self.num_envs, object)

@@ -133,6 +133,7 @@ COUNTS = Table(
         ),
         Row("dropped", "jobs", 0, BIG, "jobs refused because the dispatcher's memory is full"),
         Row("illegal", "choices", 0, BIG, "choices outside the mask, taken as 'leave as it is'"),
+        Row("refused", "choices", 0, BIG, "placements that earlier ones of the step left no quota for"),
         Row("placed", "jobs", 0, BIG, "placements made"),
         Row("wait", "job h", 0, BIG, "hours jobs spent pending, travelling or queued"),
         Row("late_hours", "job h", 0, BIG, "job-hours past deadlines"),

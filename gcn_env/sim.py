@@ -199,10 +199,11 @@ class Sim:
         for name, array in self.obs.items():
             self.final_obs[name][ended] = array[ended]
         if self.autoreset:
-            keep = [a[ended].copy() for a in (ledger.terms, ledger.flows, ledger.counts)]
+            booked = (ledger.terms, ledger.flows, ledger.counts, self.state.sources.used_h)
+            keep = [a[ended].copy() for a in booked]
             for b in ended:
                 self._begin(int(b), next_seed(self.state.clock.seed[b]))
-            for array, kept in zip((ledger.terms, ledger.flows, ledger.counts), keep, strict=True):
+            for array, kept in zip(booked, keep, strict=True):
                 array[ended] = kept  # the last step's booking stays readable
 
     def begin_next(self, b: int = 0) -> None:

@@ -142,11 +142,12 @@ def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
 
 
 @inlined()
-def book_run(b, j, hours, rate, jobs, pools, fleet):
+def book_run(b, j, hours, rate, jobs, sources, pools, fleet):
     """Book device-hours of `hours` that job `j` ran; returns reference device-hours of work done at `rate`."""
     p = jobs.pool[b, j]
     device_h = jobs.held[b, j] * hours
     pools.busy_h[b, p] += device_h
+    sources.used_h[b, jobs.tenant[b, j]] += device_h
     pools.load_h[b, p] += device_h * fleet.load[jobs.kind[b, j], p]
     return jobs.gang[b, j] * hours * rate
 
@@ -247,7 +248,7 @@ def _end(b, j, t0, jobs, sources, pools, fleet, geo, ledger):
     """The work of job `j` ends in the step that began at hour `t0`."""
     when, began = jobs.finish[b, j], jobs.ready[b, j]
     rate = pace_of(b, j, jobs, pools)
-    ledger.counts[b, C.work] += book_run(b, j, when - max(t0, began), rate, jobs, pools, fleet)
+    ledger.counts[b, C.work] += book_run(b, j, when - max(t0, began), rate, jobs, sources, pools, fleet)
     book_waiting(b, j, t0, when, began, jobs, pools, fleet, geo, ledger)
     _complete(b, j, jobs, sources, pools, fleet, ledger)
 
@@ -280,6 +281,7 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, work, l
     for b in range(lo, hi):
         t0 = now_h[b]
         t1 = t0 + dt
+        sources.used_h[b] = 0.0
         n, n_pools = _open_step(b, t0, t1, jobs, pools, plants, fleet), fleet.region.shape[0]
         when, at = t0, 0
         while at < n_pools or n > 0:
@@ -299,11 +301,11 @@ def execute(lo, hi, dt, clock, jobs, sources, pools, plants, fleet, geo, work, l
             if looks and pools.waiting[b, p] > 0:
                 n = start_what_fits(b, p, when, t1, n, jobs, pools, fleet)
         pack(b, jobs, pools)
-        _close_step(b, t0, t1, jobs, pools, fleet, geo, work, ledger)
+        _close_step(b, t0, t1, jobs, sources, pools, fleet, geo, work, ledger)
 
 
 @inlined()
-def _close_step(b, t0, t1, jobs, pools, fleet, geo, work, ledger):
+def _close_step(b, t0, t1, jobs, sources, pools, fleet, geo, work, ledger):
     """Progress of what still runs, waiting of what does not, and the devices' outlook per pool."""
     status, pool, left, unsaved = jobs.status[b], jobs.pool[b], jobs.work[b], jobs.unsaved[b]
     speed, ready, interval, held = jobs.speed[b], jobs.ready[b], jobs.checkpoint[b], jobs.held[b]
@@ -326,7 +328,7 @@ def _close_step(b, t0, t1, jobs, pools, fleet, geo, work, ledger):
             if unsaved[j] >= interval[j] > 0.0:
                 unsaved[j] -= interval[j] * int(unsaved[j] / interval[j])
                 jobs.state_gb[b, j] = checkpoint_gb(b, j, jobs, fleet, work)
-            work_done += book_run(b, j, hours, rate, jobs, pools, fleet)
+            work_done += book_run(b, j, hours, rate, jobs, sources, pools, fleet)
             running[p] += held[j] * (finish[j] - t1)
             # most jobs neither wait nor are late
             if kind[j] != INFERENCE and started <= t0 and deadline[j] >= t1:

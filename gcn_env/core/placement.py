@@ -73,7 +73,10 @@ def any_legal(b, j, room, jobs, pools, plants, fleet, geo):
 
 @inlined()
 def _place(b, a, j, now, dt, jobs, sources, pools, plants, links, fleet, geo, work, ledger):
-    """Carry out choice `a` for job `j` (-1: no job); returns 1 if it is illegal, which leaves the job as it is."""
+    """Carry out choice `a` for job `j` (-1: no job); returns 1 if it is illegal, which leaves the job as it is.
+
+    So it stays if its tenant's quota has no more room for it after the step's earlier placements.
+    """
     if j < 0:
         return 0 if a == 0 else 1
     status, held, room = jobs.status[b, j], jobs.held[b, j], quota_left(b, j, jobs, sources, work)
@@ -86,12 +89,17 @@ def _place(b, a, j, now, dt, jobs, sources, pools, plants, links, fleet, geo, wo
         return 1
     if not legal_pool(b, j, a - 1, room, jobs, pools, plants, fleet, geo):
         return 1
+    tenant = jobs.tenant[b, j]
+    kind = jobs.kind[b, j]
+    if devices_needed(kind, jobs.gang[b, j], fleet.speed[kind, a - 1]) > room - sources.sent[b, tenant]:
+        ledger.counts[b, C.refused] += 1.0
+        return 0
     if status == RUNNING:
         save(b, j, jobs, pools, fleet, work)
     elif status == QUEUED:
         leave_queue(b, j, jobs, pools)
     send(b, j, a - 1, now, jobs, links, fleet, geo, ledger)
-    sources.devices[b, jobs.tenant[b, j]] += jobs.held[b, j] - held
+    sources.sent[b, tenant] += jobs.held[b, j] - held
     if status == RUNNING:
         load(b, j, jobs, fleet, work, ledger)
         ledger.counts[b, C.relocated] += 1.0
@@ -131,9 +139,14 @@ def dispatch(
     slot, now_h, n_slots = jobs.slot, clock.now_h, jobs.slot.shape[1]
     for b in range(lo, hi):
         illegal = 0
+        sources.sent[b] = 0
         for q in range(n_slots):
             a, j = actions[b, q], slot[b, q]
-            illegal += _place(b, a, j, now_h[b], dt, jobs, sources, pools, plants, links, fleet, geo, work, ledger)
+            illegal += _place(
+                b, a, j, now_h[b], dt, jobs, sources, pools, plants, links, fleet, geo, work, ledger
+            )
+        for t in range(sources.sent.shape[1]):
+            sources.devices[b, t] += sources.sent[b, t]
         for r in range(plants.command.shape[1]):
             for h in range(N_HEADS):
                 a = actions[b, n_slots + r * N_HEADS + h]

@@ -73,6 +73,8 @@ class Sources(NamedTuple):
     cursor: Array  # int64 [B, S] next row of a replayed trace
     leased: Array  # int32 [B, S, R] reference devices under lease (waiting or running) by origin
     devices: Array  # int32 [B, T] devices that a tenant's jobs hold, queue for or travel to, as of its slots
+    sent: Array  # int32 [B, T] those that placements of this step added
+    used_h: Array  # float64 [B, T] device-hours that a tenant's jobs ran in the last step
 
 
 class Jobs(NamedTuple):
@@ -255,7 +257,8 @@ class State(NamedTuple):
 
 _TYPES: dict[str, Any] = {
     "step": np.int64, "year": np.int64, "seed": np.uint64, "rng": np.uint64, "illegal": np.int64,
-    "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "devices": np.int32, "n_live": np.int64,
+    "noise_at": np.int64, "cursor": np.int64, "leased": np.int32, "n_live": np.int64,
+    "devices": np.int32, "sent": np.int32,
     "slot": np.int32, "status": np.int8, "kind": np.int8, "source": np.int16, "origin": np.int16,
     "data_at": np.int16, "pool": np.int16, "legal": np.uint32, "trust": np.int8, "gang": np.int32, "held": np.int32,
     "order": np.int64, "shown": np.int64, "compressor": np.int8, "generator": np.int8,
@@ -298,8 +301,8 @@ def allocate(
         Clock: {"*": b, "rng": (*b, N_STREAMS)},
         Signals: {"now": (*r, N_SIGNALS), "ahead": (*r, len(LEADS_H), 3), "green": (*r, len(LEADS_H)), "noise_at": b,
                   "price_sum": (*r, OUTLOOK_H + 1), "carbon_sum": (*r, OUTLOOK_H + 1), "both_sum": (*r, OUTLOOK_H + 1)},
-        Sources: {"*": (*b, n_sources), "modulation": (*b, n_sources, 2), "devices": (*b, tenants),
-                  **dict.fromkeys(("leased", "burst"), (*b, n_sources, n_regions))},
+        Sources: {"*": (*b, n_sources), "modulation": (*b, n_sources, 2), "leased": (*b, n_sources, n_regions),
+                  "burst": (*b, n_sources, n_regions), **dict.fromkeys(("devices", "sent", "used_h"), (*b, tenants))},
         Jobs: {"*": (*b, n_jobs), "n_live": b, "slot": (*b, n_slots)},
         Pools: {"*": (*b, n_pools), "pace": (*b, n_pools, N_CLASSES), "rate": (*b, n_pools + 1, N_CLASSES),
                 "roomy": (*b, n_pools, node + 1), "unused": b,

@@ -284,6 +284,7 @@ def reset_sources(b, split, clock, sources, jobs, work):
             sources.burst[b, s, r] = 0.0
             if work.burst[s, RATE] > 0.0 and rng.uniform(state, b, rng.EPISODE) < burst_share(s, work):
                 sources.burst[b, s, r] = _height(b, s, rng.EPISODE, clock, work)
+    sources.used_h[b] = 0.0
     jobs.n_live[b] = 0
     for j in range(jobs.status.shape[1]):
         jobs.status[b, j] = FREE

@@ -68,6 +68,7 @@ class World:
     region_names: tuple[str, ...]
     pool_names: tuple[str, ...]
     source_names: tuple[str, ...]
+    tenant_names: tuple[str, ...]
     hardware_names: tuple[str, ...]
     archetypes: tuple[str, ...]
     data_fingerprints: dict[str, str] = field(default_factory=dict)
@@ -308,7 +309,7 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
             f"{bank.hours.min()} h with a day at each end"
         )
     market = compile_market(scenario)
-    work, fingerprints = compile_work(scenario, fleet, geo, presence(market), data_dir)
+    work, tenants, fingerprints = compile_work(scenario, fleet, geo, presence(market), data_dir)
     plant = compile_plants(
         [
             PlantSite(
@@ -334,6 +335,7 @@ def compile_world(scenario: Scenario, data_dir: str | Path | None = None) -> Wor
         tuple(scenario.regions),
         tuple(pools),
         tuple(scenario.jobs),
+        tuple(tenants),
         tuple(hardware),
         tuple(r.plant.archetype for r in scenario.regions.values()),
         {"signals": bank.fingerprint, **fingerprints},

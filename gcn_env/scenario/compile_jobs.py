@@ -186,8 +186,8 @@ def _process(spec: Jobs) -> tuple[dict[str, Any], float]:
 
 def compile_work(
     s: Scenario, fleet: Fleet, geo: Geo, present: Array, data_dir: str | Path | None
-) -> tuple[Work, dict[str, str]]:
-    """All sources as arrays, and the fingerprints of the trace files read.
+) -> tuple[Work, list[str], dict[str, str]]:
+    """All sources as arrays, the tenants' names, and the fingerprints of the trace files read.
 
     A source's rate is what keeps `load` of the capacity of its class busy: capacity is devices times speed over all
     pools that can run the class, work is reference device-hours. A pool counts for the share of time `present` [P] that
@@ -298,4 +298,4 @@ def compile_work(
         **said,
     )  # fmt: skip
     assert names
-    return work, prints
+    return work, tenants, prints

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from agents.rules.placement import place
+from gcn_env.core.params import INFERENCE
 from gcn_env.core.state import PENDING, QUEUED, RUNNING, TRANSIT
 from gcn_env.ledger import COUNTS, TERMS
 from gcn_env.observation import JOBS, PAIRS
-from tests.worlds import CALM, ROUGH, legal_actions, make, places
+from tests.env.test_invariants import check_law
+from tests.worlds import CALM, ROUGH, legal_actions, make, places, wild_actions
 
 C, T, J, X = COUNTS.ix, TERMS.ix, JOBS.ix, PAIRS.ix
 RESTLESS = {  # moving is cheap
@@ -178,3 +181,59 @@ def test_what_travels_cannot_be_sent_again():
         sim.step(restless(rng, sim))
         travelled += (jobs.status == TRANSIT).sum()
     assert travelled > 0
+
+
+def test_nothing_moves_that_may_not():
+    """Whatever is chosen: leases, jobs that cannot save their state and what travels stay where they are."""
+    mixed = {
+        "jobs.training.movable": True,
+        "jobs.training.resume_min": 0.1,
+        "jobs.training.restricted_share": 0.5,
+    }
+    sim = make(overrides=CALM | mixed, n_envs=3)
+    sim.reset([7])
+    rng, jobs, movable, went = np.random.default_rng(7), sim.state.jobs, sim.world.params.work.movable, 0
+
+    def rows(b):
+        names = ("status", "pool", "kind", "source")
+        return {jobs.order[b, j]: [getattr(jobs, n)[b, j] for n in names] for j in places(jobs, b)}
+
+    for _ in range(96):
+        before = [rows(b) for b in range(3)]
+        act = wild_actions(rng, sim) if rng.random() < 0.7 else restless(rng, sim)
+        sim.step(act)
+        check_law(sim)
+        for b in range(3):
+            after = rows(b)
+            for order in before[b].keys() & after.keys():
+                (status, pool, kind, source), now = before[b][order], after[order]
+                if now[1] == pool or status == PENDING:
+                    continue
+                went += 1
+                assert kind != INFERENCE
+                assert status == QUEUED or (status == RUNNING and movable[source] == 1)
+    assert went > 0
+
+
+@pytest.mark.parametrize("rule", ["cost-greedy-migration", "random"])
+def test_both_views_are_the_same_step(rule):
+    """The sequential view, head by head, books what the joint view books of the same choices, moves included."""
+    joint, one = (make(view=v, overrides=CALM | RESTLESS, autoreset=False) for v in ("joint", "sequential"))
+    joint.reset([3])
+    one.reset([3])
+    rng, moved = np.random.default_rng(3), 0
+    for _ in range(48):
+        act = restless(rng, joint) if rule == "random" else legal_actions(rng, joint)
+        if rule != "random":
+            act[:, : joint.world.n_slots] = place(
+                rule, joint.obs, joint.world.pool_region, np.zeros(1, np.int64), rng
+            )
+        joint.step(act)
+        while True:
+            one.step(act[0, one._cursor])
+            if one.closed[0]:
+                break
+        for name in ("terms", "counts", "flows"):
+            np.testing.assert_array_equal(getattr(joint.state.ledger, name), getattr(one.state.ledger, name))
+        moved += joint.state.ledger.counts[0, C.relocated]
+    assert moved > 0 or rule != "random"

@@ -18,7 +18,7 @@ TABLES = {"jobs": JOBS, "pools": POOLS, "regions": REGIONS, "pairs": PAIRS, "glo
 HIDDEN = (
     "Clock.rng", "Clock.seed", "Clock.illegal", "Clock.start_h",
     "Signals.noise_at",
-    "Sources.modulation", "Sources.burst", "Sources.offset", "Sources.cursor", "Sources.leased",
+    "Sources.modulation", "Sources.burst", "Sources.offset", "Sources.cursor", "Sources.leased", "Sources.used_h",
     "Jobs.unsaved", "Jobs.queue", "Jobs.event", "Jobs.behind", "Jobs.ready",
     "Jobs.via", "Jobs.left_gb", "Links.down_h", "Links.under_way",
     "Jobs.urgency", "Jobs.order", "Jobs.shown", "Jobs.speed",
