@@ -17,14 +17,14 @@ COOLING = [F.air_fans, F.compressors, F.pumps, F.rejection, F.humidifiers]
 
 
 def in_line(b, p, jobs, pools):
-    """Places of the jobs in a pool's own queue, first to last: inference, then in order of coming."""
+    """Places of the jobs in a pool's own queue, first to last: inference, then by priority, then as they came."""
     found, j = [], pools.first[b, p]
     while j >= 0:
         found.append(j)
         assert len(found) <= jobs.n_live[b], "a queue has an end"
         j = jobs.behind[b, j]
     assert pools.last[b, p] == (found[-1] if found else -1)
-    rank = [(jobs.kind[b, j] != INFERENCE, jobs.ready[b, j], jobs.order[b, j]) for j in found]
+    rank = [(jobs.kind[b, j] != INFERENCE, -int(jobs.priority[b, j]), jobs.ready[b, j]) for j in found]
     assert rank == sorted(rank)
     return found
 
