@@ -5,7 +5,9 @@ Each environment is independent, so any split into ranges and any block size giv
 
 from __future__ import annotations
 
+from gcn_env.core.costs import state_gb
 from gcn_env.core.jit import kernel
+from gcn_env.core.network import count_transfer, count_transfers, fetch
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.placement import devices_needed, legal_pool, quota_left
 from gcn_env.core.slots import count_devices, fill_slots
@@ -118,8 +120,8 @@ def forced_choice(b, head, jobs, sources, pools, plants, fleet, geo, work, plant
 
 
 @kernel()
-def claim(b, head, choice, jobs, sources, pools, plants, fleet, geo, work):
-    """Count the devices of a placement just chosen as taken, for the decisions that follow in the same step."""
+def claim(b, head, choice, jobs, sources, pools, plants, links, fleet, geo, work):
+    """Count the devices of a placement just chosen as taken, and its transfer, for the decisions that follow."""
     if head >= jobs.slot.shape[1] or choice < 1 or choice > fleet.region.shape[0]:
         return
     j = jobs.slot[b, head]
@@ -131,10 +133,13 @@ def claim(b, head, choice, jobs, sources, pools, plants, fleet, geo, work):
         held = devices_needed(kind, jobs.gang[b, j], fleet.speed[kind, choice - 1])
         pools.claimed[b, choice - 1] += held
         sources.devices[b, jobs.tenant[b, j]] += held - jobs.held[b, j]
+        r = fleet.region[choice - 1]
+        via, gb, _ = fetch(b, j, r, state_gb(b, j, jobs, fleet, work), jobs, links, geo)
+        count_transfer(b, via, r, gb, links)
 
 
 @kernel()
-def next_head(b, head, choices, jobs, sources, pools, plants, fleet, geo, work, plant):
+def next_head(b, head, choices, jobs, sources, pools, plants, links, fleet, geo, work, plant):
     """First head from `head` on with more than one choice; forced ones are filled in on the way."""
     n_heads = choices.shape[1]
     while head < n_heads:
@@ -142,7 +147,7 @@ def next_head(b, head, choices, jobs, sources, pools, plants, fleet, geo, work, 
         if forced < 0:
             break
         choices[b, head] = forced
-        claim(b, head, forced, jobs, sources, pools, plants, fleet, geo, work)
+        claim(b, head, forced, jobs, sources, pools, plants, links, fleet, geo, work)
         head += 1
     return head
 
@@ -192,12 +197,12 @@ def choices_end(n_slots, low):
 @kernel()
 def open_step(b, cursor, choices, timing, state, world):
     """Begin a control step of the sequential view: slots, and the first head with a choice."""
-    clock, signals, sources, jobs, pools, plants, _links, _ledger = state
+    clock, signals, sources, jobs, pools, plants, links, _ledger = state
     fleet, geo, _money, work, _bank, plant, _site, _market = world
     for p in range(pools.claimed.shape[1]):
         pools.claimed[b, p] = 0
     fill_slots(b, timing.dt_h, clock, signals, sources, jobs, pools, plants, fleet, geo, work)
-    cursor[b] = next_head(b, 0, choices, jobs, sources, pools, plants, fleet, geo, work, plant)
+    cursor[b] = next_head(b, 0, choices, jobs, sources, pools, plants, links, fleet, geo, work, plant)
 
 
 @kernel()
@@ -218,19 +223,22 @@ def sequential_serial(
     done,
 ):
     """One head of every environment; where it was the last, the control step is carried out."""
-    _clock, _signals, sources, jobs, pools, plants, _links, _ledger = state
+    _clock, _signals, sources, jobs, pools, plants, links, _ledger = state
     fleet, geo, _money, work, _bank, plant, _site, _market = world
     for b in range(n_envs):
         at = cursor[b]
         reward[b], done[b], closed[b] = 0.0, False, False
         if at < choices.shape[1]:
             choices[b, at] = actions[b]
-            claim(b, at, actions[b], jobs, sources, pools, plants, fleet, geo, work)
-            cursor[b] = next_head(b, at + 1, choices, jobs, sources, pools, plants, fleet, geo, work, plant)
+            claim(b, at, actions[b], jobs, sources, pools, plants, links, fleet, geo, work)
+            cursor[b] = next_head(
+                b, at + 1, choices, jobs, sources, pools, plants, links, fleet, geo, work, plant
+            )
         if cursor[b] >= choices.shape[1]:
             for p in range(pools.claimed.shape[1]):
                 pools.claimed[b, p] = 0
             count_devices(b, jobs, sources)
+            count_transfers(b, jobs, links, fleet)
             step_range(b, b + 1, split, choices, n_levels, timing, state, world, reward, done)
             closed[b] = True
             open_step(b, cursor, choices, timing, state, world)

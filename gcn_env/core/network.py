@@ -71,8 +71,14 @@ def begin(b, j, r, now, jobs, links, geo):
     """Start what job `j` must bring to region `r` on its way at hour `now`."""
     via, gb, hours = fetch(b, j, r, jobs.state_gb[b, j], jobs, links, geo)
     jobs.via[b, j], jobs.left_gb[b, j], jobs.ready[b, j] = via, gb, now + hours
+    count_transfer(b, via, r, gb, links)
+
+
+@inlined()
+def count_transfer(b, a, c, gb, links):
+    """Count one more transfer under way from region `a` to `c`, if it is one: if it has bytes."""
     if gb > 0.0:
-        links.n[b, via, r] += 1
+        links.n[b, a, c] += 1
         links.under_way[b] += 1
 
 
@@ -182,9 +188,9 @@ def count_transfers(b, jobs, links, fleet):
     links.under_way[b] = 0
     links.n[b] = 0
     for j in range(jobs.n_live[b]):
-        if jobs.status[b, j] == TRANSIT and jobs.left_gb[b, j] > 0.0:
-            links.n[b, jobs.via[b, j], fleet.region[jobs.pool[b, j]]] += 1
-            links.under_way[b] += 1
+        if jobs.status[b, j] == TRANSIT:
+            r = fleet.region[jobs.pool[b, j]]
+            count_transfer(b, jobs.via[b, j], r, jobs.left_gb[b, j], links)
 
 
 @inlined()

@@ -8,7 +8,7 @@ from gcn_env.core.placement import dispatch
 from gcn_env.core.state import TRANSIT, copied
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from tests.transfers import shared
-from tests.worlds import ROUGH, legal_actions, make, places, wild_actions
+from tests.worlds import ROUGH, legal_actions, legal_choice, make, places, wild_actions
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
 # Links so narrow, and in such trouble, that transfers share, wait and are broken off where their region goes dark.
@@ -178,3 +178,20 @@ def test_a_private_link_costs_by_the_month_and_nothing_a_byte():
     assert (ledger.counts_sum[:, C.moved] > 0).all()
     assert (ledger.terms_sum[:, T.egress] == 0).all()
     assert (ledger.flows_sum[..., F.network].sum(1) > 0).all()
+
+
+def test_the_sequential_view_counts_transfers_chosen_earlier_in_the_step():
+    """Until the step is carried out; then those under way are counted, and no other."""
+    sim = make(view="sequential", overrides=NARROW)
+    sim.reset([6])
+    rng, links, raised = np.random.default_rng(6), sim.state.links, 0
+    for _ in range(300):
+        count, step = links.n.copy(), int(sim.state.clock.step[0])
+        sim.step(legal_choice(rng, sim))
+        if sim.state.clock.step[0] == step:
+            raised += (links.n - count).sum()
+            assert (links.n >= count).all()
+            assert links.n.sum() == links.under_way[0]
+        elif (sim.state.jobs.slot[0] < 0).all():  # no choice was forced since
+            assert links.n.sum() == sum(x[2] > 0 for x in under_way(sim, sim.state, 0).values())
+    assert raised > 5
