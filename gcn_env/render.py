@@ -3,7 +3,7 @@
 On the map a region's disc grows with the power it draws (area), its colour is how far its hottest inlet or
 coolant is from the limit, its ring is its load. Lines are data on its way. Below, under each region's name, stand
 clock, sun, wind and battery, and in vermillion what is wrong: outage, nodes down, faults (silent ones too: a picture
-knows the truth), curtailment, a hot breaker.
+knows the truth), curtailment, links that are cut or weak, a hot breaker.
 """
 
 from __future__ import annotations
@@ -145,6 +145,9 @@ def _alarms(sim: Sim, b: int, r: int) -> tuple[str, ...]:
         words.append(f"curtailment in {60 * plants.curtail_in_h[b, r]:.0f} min")
     elif plants.curtail_h[b, r] > 0:
         words.append(f"curtailed to {_power(plants.curtail_kw[b, r])}")
+    up = sim.state.links.up[b, r]
+    for c in np.flatnonzero(up < 1.0):
+        words.append(f"link to {sim.world.region_names[c]} {'cut' if up[c] == 0.0 else 'weak'}")
     if plants.breaker[b, r] > 0.5:
         words.append(f"breaker {100 * plants.breaker[b, r]:.0f} %")
     return tuple(words)

@@ -45,6 +45,8 @@ def test_text_tells_of_supply_and_faults(root):
     plants, texas = sim.state.plants, world.region_names.index("texas")
     plants.fault_h[0, texas, 5], plants.curtail_in_h[0, texas], plants.battery_kw[0, texas] = 1.0, 0.5, 3.0
     plants.breaker[0, texas], plants.freq[0, texas] = 0.7, 0.8
+    sim.state.links.up[0, texas, :2] = 0.0, 0.3
+    names = world.region_names
     (line,) = [x for x in render.ansi(sim).splitlines() if x.startswith("texas")]
     for words in (
         "sun ",
@@ -53,6 +55,8 @@ def test_text_tells_of_supply_and_faults(root):
         "curtailment in 30 min",
         "breaker 70 %",
         "clock 80 %",
+        f"link to {names[0]} cut",
+        f"link to {names[1]} weak",
     ):
         assert words in line
     assert render.frame(sim).shape == (render.HEIGHT, render.WIDTH, 3)
