@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 
 from gcn_env.core import rng
-from gcn_env.core.execution import kill
+from gcn_env.core.execution import checkpoint_gb, kill
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import BATCH
 from gcn_env.core.state import CARBON, PENDING, PRICE, RUNNING
@@ -105,7 +105,7 @@ def leave(b, p, warned, jobs, pools, fleet, work, ledger):
         if jobs.status[b, j] == PENDING or jobs.pool[b, j] != p:
             continue
         if warned and jobs.status[b, j] == RUNNING and work.movable[jobs.source[b, j]] == 1:
-            jobs.unsaved[b, j] = 0.0
+            jobs.unsaved[b, j], jobs.state_gb[b, j] = 0.0, checkpoint_gb(b, j, jobs, fleet, work)
         kill(b, j, jobs, pools, fleet, ledger)
 
 

@@ -73,7 +73,11 @@ def _pods(s: Scenario, pools: dict[str, Pool]) -> dict[str, Array]:
                 spec.notice_h,
                 spec.travel_days * 24.0,
             )
-            for year in (-_YEAR_H, 0.0, _YEAR_H):  # the last stay of a year, or the last journey, reaches into the next
+            for year in (
+                -_YEAR_H,
+                0.0,
+                _YEAR_H,
+            ):  # the last stay of a year, or the last journey, reaches into the next
                 if leaves + year > 0.0 and comes - travel_h[p] + year < _YEAR_H + 24.0:
                     visits[p].add((comes + year, leaves + year))
     most = max(1, *(len(v) for v in visits))

@@ -165,6 +165,7 @@ def put(jobs, pools, pool, rows):
     for j, (status, source, held, unsaved) in enumerate(rows):
         jobs.status[0, j], jobs.source[0, j], jobs.kind[0, j] = status, source, BATCH
         jobs.pool[0, j], jobs.held[0, j], jobs.gang[0, j] = pool, held, held
+        jobs.memory[0, j] = 40.0
         jobs.speed[0, j], jobs.work[0, j], jobs.unsaved[0, j] = 1.0, 5.0, unsaved
         jobs.behind[0, j] = -1
         if status == QUEUED:
@@ -199,6 +200,8 @@ def test_a_reclaim_hits_all_jobs_of_the_pool_and_no_others(notice_h):
     assert s.pools.away_h[0, 0] > 0.0
     lost = [0.0 if notice_h > 0.0 else 0.5, 0.5]
     np.testing.assert_allclose(s.jobs.work[0, :2], 5.0 + np.array(lost))
+    saved = [bazaar.work.state_share[0] * 40.0 * 4 if notice_h > 0.0 else 0.0, 0.0]
+    np.testing.assert_allclose(s.jobs.state_gb[0, :2], saved)
     assert s.ledger.counts[0, C.lost_work] == pytest.approx(4 * sum(lost))
     assert s.ledger.counts[0, C.killed] == 2
     assert s.ledger.terms[0, T.restart] == pytest.approx(4 * sum(lost) * bazaar.fleet.device_usd[0])
