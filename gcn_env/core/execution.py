@@ -118,7 +118,8 @@ def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
     while j >= 0 and pools.room[b, p] > 0:
         following = behind[b, j]
         size = size_now(b, j, pools.room[b, p], jobs, fleet)
-        goes, less = size > 0, 0 < size < held[b, j]
+        asked = held[b, j]
+        goes, less = size > 0, 0 < size < asked
         if less:
             set_size(b, j, size, jobs, fleet)
         if goes and blocked >= 0:
@@ -136,7 +137,7 @@ def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
         else:
             previous = j
             if less:
-                set_size(b, j, jobs.gang[b, j], jobs, fleet)
+                set_size(b, j, asked, jobs, fleet)
         j = following
     return n
 

@@ -35,11 +35,14 @@ def least_size(b, j, jobs, fleet):
 
 @inlined()
 def size_now(b, j, room, jobs, fleet):
-    """Devices on which job `j` could start on its pool, with room for jobs of up to `room` devices; 0: not now."""
+    """Devices on which job `j` could start on its pool, with room for jobs of up to `room` devices; 0: not now.
+
+    At most what it asks for: a job that was stopped with fewer than its gang does not lift its tenant above the quota.
+    """
+    held = int(jobs.held[b, j])
     if not is_elastic(b, j, jobs):
-        held = int(jobs.held[b, j])
         return held if held <= room else 0
-    return int(size_within(room, jobs.gang[b, j], jobs.least[b, j], fleet.node[jobs.pool[b, j]]))
+    return int(size_within(min(room, held), jobs.gang[b, j], jobs.least[b, j], fleet.node[jobs.pool[b, j]]))
 
 
 @inlined()

@@ -72,9 +72,8 @@ def stays(b, j, jobs, pools):
 
 @inlined()
 def preempt(b, j, now, jobs, pools, fleet, work, ledger):
-    """Stop job `j` for others: it saves its state and goes back to its pool's queue, whole."""
+    """Stop job `j` for others: it saves its state and goes back to its pool's queue, for as much as it held."""
     save(b, j, jobs, pools, fleet, work)
-    set_size(b, j, jobs.gang[b, j], jobs, fleet)
     load(b, j, jobs, fleet, work, ledger)
     jobs.ready[b, j] = now
     enqueue(b, j, jobs, pools)

@@ -95,7 +95,7 @@ def check_law(sim):
     assert (s.plants.down_h[b, r] == 0.0).all()
     gang = jobs.gang[b, j]
     wanted = np.where(jobs.kind[b, j] == INFERENCE, np.ceil(gang / speed - 1e-9), gang)
-    elastic = (jobs.status[b, j] == RUNNING) & (jobs.kind[b, j] != INFERENCE)
+    elastic = (jobs.status[b, j] >= QUEUED) & (jobs.kind[b, j] != INFERENCE)
     least = np.where(elastic, jobs.least[b, j], wanted)
     assert (jobs.held[b, j] <= np.minimum(wanted, fleet.devices[p])).all()
     assert (jobs.held[b, j] >= least).all()
