@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gcn_env.core.state import N_HEADS
+from gcn_env.observation import JOBS
 
 ILLEGAL = -1e30  # logit of what the mask forbids: finite, so that gradients and 0 x log 0 stay finite
+AT_POOL = [JOBS.index("queued"), JOBS.index("running")]
 LEGAL = 0.1 * ILLEGAL  # logits and log-likelihoods above this are legal choices'
 ENTITIES = ("jobs", "pools", "regions", "pairs", "globals")
 
@@ -53,13 +55,17 @@ def lots(jobs: Tensor) -> Tensor:
 def decide(joint: Joint, jobs: Tensor) -> Tensor:
     """Repeatable choices int64 `[N, Q + 5R]`: wait by lot, else the best pool; the likeliest set-points.
 
+    A job that runs or queues at a pool leaves it only where that is likelier than to stay: asked again at every
+    step, a lot would sooner or later move any.
+
     Args:
         joint: what the network says.
         jobs: columns `[N, Q, Fj]` that it was asked about.
     """
     n, q = jobs.shape[:2]
     chances = torch.log_softmax(joint.placement, 1)
-    lot = lots(jobs.flatten(0, 1).index_select(0, joint.rows))
+    rows = jobs.flatten(0, 1).index_select(0, joint.rows)
+    lot = torch.where((rows[:, AT_POOL] > 0.5).any(1), torch.full_like(rows[:, 0], 0.5), lots(rows))
     best = joint.placement[:, 1:].argmax(1) + 1
     some = joint.placement[:, 1:].amax(1) > LEGAL  # rows without a choice are here in dense form
     chosen = torch.where(some & (lot >= chances[:, 0].exp()), best, torch.zeros_like(best))

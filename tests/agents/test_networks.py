@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.networks import LEGAL, EntityNetwork, decide, lots
+from agents.networks import AT_POOL, LEGAL, EntityNetwork, decide, lots
 from agents.sb3.ppo import Heads
 from gcn_env.core.state import N_HEADS
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
@@ -157,6 +157,7 @@ def likeliest(heads):
 
 def test_repeatable_choices_wait_as_often_as_sampled_ones(net):
     obs = joint_obs(slots=6, n=3000, seed=2)
+    obs["jobs"][..., AT_POOL] = 0.0
     with torch.no_grad():
         joint = net.joint(obs)
         actions = decide(joint, obs["jobs"])
@@ -171,6 +172,18 @@ def test_repeatable_choices_wait_as_often_as_sampled_ones(net):
     sent = chosen > 0
     assert torch.equal(chosen[sent], heads.placement[sent][:, 1:].argmax(1) + 1)
     assert torch.equal(actions[:, 6:], heads.cooling.argmax(2))
+
+
+def test_jobs_at_a_pool_leave_it_only_where_that_is_likelier(net):
+    obs = joint_obs(slots=6, n=500, seed=2)
+    obs["jobs"][..., AT_POOL[1]] = 1.0
+    with torch.no_grad():
+        joint = net.joint(obs)
+        chosen = decide(joint, obs["jobs"])[:, :6].flatten()[joint.rows]
+    stay = torch.softmax(joint.placement, 1)[:, 0] > 0.5
+    assert torch.equal(chosen == 0, stay)
+    assert stay.any()
+    assert not stay.all()
 
 
 def test_lots_are_even_and_change_with_the_row():
