@@ -29,7 +29,8 @@ from gcn_env.jobs.rows import JobTable, mean_device_h
 from gcn_env.jobs.synthetic import synthetic_table
 from gcn_env.jobs.traces import fingerprint, read_trace, trace_extent_h
 from gcn_env.jobs.windows import split_windows
-from gcn_env.scenario.schema import Jobs, Scenario
+from gcn_env.scenario.schema import Scenario
+from gcn_env.scenario.schema_work import Jobs
 
 _TABLE_SEED = 20260101  # tables are part of the world, the same for every run; splits draw different rows
 STATE_SHARE = 0.5  # [E] GB of a checkpoint per GiB of device memory of one node of the gang
