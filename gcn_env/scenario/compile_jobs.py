@@ -169,7 +169,8 @@ def _allowed(tables: list[JobTable], specs: list[Jobs], quota: Array, fleet: Fle
         np.full(len(table.gang), speed if spec.job_class == "inference" else 1.0)
         for table, spec, speed in zip(tables, specs, best, strict=True)
     ]
-    return np.maximum(1, quota * np.concatenate(each)).astype(np.int32)
+    largest: Array = np.maximum(1, quota * np.concatenate(each)).astype(np.int32)
+    return largest
 
 
 def _process(spec: Jobs) -> tuple[dict[str, Any], float]:
