@@ -4,6 +4,15 @@ A sound node turns slow (it is degraded) at the rate `Fleet.degrade`; every job 
 After `detect_h` in the mean that is noticed: idle, it goes to repair; else it drains, takes no more work, and goes to
 repair when what runs on it has ended. Any node in service fails at the rate `fail`, which kills what runs on it, and
 goes to repair. Repairs last `repair_h` in the mean. All times are exponential.
+
+The scenario's defaults are estimates [E] for nodes of eight GPUs, with these figures around them. A node fails once in
+120 days: it is 47 days for jobs of eight GPUs in Meta's research clusters (Kokolis et al., "Revisiting reliability in
+large-scale machine learning research clusters", HPCA 2025, as cited by Crusoe) [V], and 264 days by the 419 unexpected
+interruptions of Llama 3's training in 54 days on 2,048 such nodes, a part of them software's (Meta 2024) [V]. Slow GPUs
+or links delayed large training jobs by 1.34 in the mean, three quarters of full speed over a whole job, and lasted from
+below a minute to nearly ten hours where operators look for them (Wu et al., "Greyhound", USENIX ATC 2025) [V]; of 101
+reports of slow hardware 13 % took hours to pin down, 13 % days, 28 % weeks or months (Gunawi et al., "Fail-slow at
+scale", FAST 2018) [V]. How often nodes turn slow and how long a repair takes is not in these sources [E].
 """
 
 from __future__ import annotations

@@ -168,6 +168,7 @@ class Pool(Strict):
         Literal["none", "idle", "suspended", "off"], BeforeValidator(lambda v: "off" if v is False else v)
     ] = "suspended"  # YAML reads a bare off as false
     awake_reserve_share: Share = 0.15
+    # health of nodes: the sources of these estimates stand in core/health.py
     node_mtbf_days: Annotated[float, Field(ge=0.01, le=1e9)] = 120.0
     repair_mean_h: Positive = 12.0
     slow_mtb_days: Annotated[float, Field(ge=0.01, le=1e9)] = 365.0

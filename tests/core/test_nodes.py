@@ -1,5 +1,9 @@
 """Nodes: best fit against explicit lists of nodes, room, fragmentation, slow members of gangs."""
 
+import copy
+import heapq
+import math
+
 import numpy as np
 import pytest
 
@@ -9,7 +13,7 @@ from gcn_env.core.params import BATCH, INFERENCE
 from gcn_env.core.places import pack
 from gcn_env.core.state import FREE, PENDING, RUNNING, allocate
 from tests.core.racks import check_nodes
-from tests.core.yard import Yard, sound_nodes
+from tests.core.yard import Yard, easy, run_through, sound_nodes
 from tests.worlds import world
 
 
@@ -180,3 +184,76 @@ def test_leases_keep_their_own_time_on_slow_nodes():
     assert hall.s.jobs.bad[0, j] == 1
     assert hall.s.jobs.speed[0, j] == 1.0
     assert hall.s.jobs.status[0, j] != PENDING
+
+
+def reserve(now, need, nodes, running, ends):
+    """(hour at which `need` devices fit, the nodes' state once all who end by then are gone)."""
+    then, shadow = copy.deepcopy(nodes), math.inf
+    for end in sorted({ends[i] for i in running}):
+        if end > shadow:
+            break
+        for i in [i for i in running if ends[i] == end]:
+            then.end(i)
+        if then.spots(need) is not None:
+            shadow = end
+    return shadow, then
+
+
+def easy_on_nodes(ready, work, held, n, node):
+    """Start times under EASY on explicit nodes: as `yard.easy`, but whoever starts must find its nodes.
+
+    A later job that ends after the head's hour may start if the head would still find its nodes then.
+    """
+    nodes, start, ends, queue, running = ListedNodes(n, node), {}, {}, [], []
+    events = [(t, i, "comes") for i, t in enumerate(ready)]
+    heapq.heapify(events)
+    while events:
+        now, who, what = heapq.heappop(events)
+        if what == "comes":
+            queue.append(who)
+        else:
+            running.remove(who)
+            nodes.end(who)
+        shadow, then = None, None
+        head = None
+        for i in list(queue):
+            spots = nodes.spots(held[i])
+            if spots is None:
+                head = i if head is None else head
+                continue
+            if head is not None:
+                if shadow is None:
+                    shadow, then = reserve(now, held[head], nodes, running, ends)
+                if now + work[i] > shadow:
+                    after = copy.deepcopy(then)
+                    after.move(spots, -1)
+                    if after.spots(held[head]) is None:
+                        continue
+                    then = after
+            queue.remove(i)
+            nodes.start(i, held[i])
+            start[i], ends[i] = now, now + work[i]
+            running.append(i)
+            heapq.heappush(events, (ends[i], i, "ends"))
+    return np.array([start[i] for i in range(len(ready))])
+
+
+@pytest.mark.parametrize("n_envs", [2, pytest.param(300, marks=pytest.mark.compiled)])
+def test_easy_keeps_whole_nodes_for_the_head(n_envs):
+    """Random queues in sixty-fourths of an hour on few nodes: every start is the reference's, and count alone is not."""
+    rand = np.random.default_rng(n_envs)
+    n, jobs, node = 3, 30, 4
+    ready = np.sort(rand.integers(1, 64 * 4, (n_envs, jobs)), 1) / 64
+    work = rand.integers(1, 65, (n_envs, jobs)) / 64
+    held = np.where(rand.random((n_envs, jobs)) < 0.6, rand.integers(1, node + 1, (n_envs, jobs)), 0)
+    held = np.where(held == 0, rand.integers(1, n * node + 1, (n_envs, jobs)), held)
+    yard = Yard(n * node, jobs, n_envs, node)
+    yard.send(ready, work, held)
+    wanted = np.array([easy_on_nodes(ready[b], work[b], held[b], n, node) for b in range(n_envs)])
+    start, gone = run_through(yard, jobs, 1 / 64)
+    np.testing.assert_array_equal(start, wanted)
+    np.testing.assert_array_equal(gone, wanted + work)
+    by_count = np.array(
+        [easy(ready[b], work[b], held[b], np.zeros(jobs, bool), n * node) for b in range(n_envs)]
+    )
+    assert (wanted != by_count).any(1).mean() > 0.4, "nodes matter"
