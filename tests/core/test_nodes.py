@@ -240,7 +240,7 @@ def easy_on_nodes(ready, work, held, n, node):
 
 @pytest.mark.parametrize("n_envs", [2, pytest.param(300, marks=pytest.mark.compiled)])
 def test_easy_keeps_whole_nodes_for_the_head(n_envs):
-    """Random queues in sixty-fourths of an hour on few nodes: starts are the reference's, and not those by count alone."""
+    """Random queues on few nodes, in sixty-fourths of an hour: starts are the reference's, not those by count."""
     rand = np.random.default_rng(n_envs)
     n, jobs, node = 3, 30, 4
     ready = np.sort(rand.integers(1, 64 * 4, (n_envs, jobs)), 1) / 64
