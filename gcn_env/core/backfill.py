@@ -97,14 +97,12 @@ def _least(need, node):
 
 
 @inlined()
-def reservation(b, p, need, jobs, pools, fleet):
-    """EASY's reservation: when `need` devices of pool `p` will be there, as whole nodes and room on a shared one.
+def reserve(b, p, head, need, jobs, pools, fleet):
+    """EASY's reservation for the blocked job `head` of pool `p`: when the `need` devices it starts on will be there.
 
-    Jobs that end in that same moment leave their devices too: they have no order among equals that anybody chose.
-
-    Returns:
-        (that hour, empty nodes then, shared nodes with room for the rest then). `Pools.node_then` has what is free on
-        shared nodes then.
+    Jobs that end in that same moment leave their devices too: they have no order among equals that anybody chose. The
+    reservation holds until the step ends or something happens that it does not foresee; jobs that end when they should,
+    and those that may pass, change nothing.
     """
     node, free = fleet.node[p], pools.node_then
     whole, least = _least(need, node)
@@ -125,15 +123,15 @@ def reservation(b, p, need, jobs, pools, fleet):
             free[b, record] += part
         if empty + int(roomy > 0) >= whole:
             shadow = jobs.finish[b, j]
-    return shadow, empty, roomy
+    pools.reserved[b, p], pools.shadow[b, p] = head, shadow
+    pools.empty_then[b, p], pools.roomy_then[b, p] = empty, roomy
 
 
 @inlined()
-def may_pass(b, p, j, ends, need, shadow, empty, roomy, jobs, pools, fleet):
-    """Whether job `j`, which fits now and would end at hour `ends`, leaves the reservation of `need` devices whole.
+def may_pass(b, p, j, ends, need, jobs, pools, fleet):
+    """Whether job `j`, which fits now and would end at hour `ends`, may start before the job that wants `need` devices.
 
-    Returns:
-        (whether, empty nodes and shared nodes with room at the shadow hour if it starts).
+    It may if it ends by the reserved hour, or if the nodes left then are enough; they are then without those it takes.
     """
     node, held = fleet.node[p], jobs.held[b, j]
     part, record, free = held % node, -1, node
@@ -143,16 +141,15 @@ def may_pass(b, p, j, ends, need, shadow, empty, roomy, jobs, pools, fleet):
             free = pools.node_then[b, record]
         else:
             record = pools.unused[b]
-    if ends <= shadow:
+    if ends > pools.shadow[b, p]:
+        whole, least = _least(need, node)
+        empty, roomy = pools.empty_then[b, p] - held // node, pools.roomy_then[b, p]
         if part > 0:
-            pools.node_then[b, record] = free
-        return True, empty, roomy
-    whole, least = _least(need, node)
-    left, room = empty - held // node, roomy
+            empty, roomy = _change(node, least, free, -part, empty, roomy)
+            free -= part
+        if empty + int(roomy > 0) < whole:
+            return False
+        pools.empty_then[b, p], pools.roomy_then[b, p] = empty, roomy
     if part > 0:
-        left, room = _change(node, least, free, -part, left, room)
-    if left + int(room > 0) < whole:
-        return False, empty, roomy
-    if part > 0:
-        pools.node_then[b, record] = free - part
-    return True, left, room
+        pools.node_then[b, record] = free
+    return True

@@ -7,7 +7,7 @@ starts on sleeping devices begins when the last of them is awake.
 
 from __future__ import annotations
 
-from gcn_env.core.backfill import NEVER, due, may_pass, pop, push, reservation
+from gcn_env.core.backfill import NEVER, due, may_pass, pop, push, reserve
 from gcn_env.core.gangs import least_size, set_size, size_now
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.nodes import give_back, take
@@ -113,8 +113,7 @@ def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
     they cannot delay it (EASY): if they end by the hour reserved for it, or leave the nodes that it wants then.
     """
     held, behind = jobs.held, jobs.behind
-    blocked, need, shadow, empty, roomy = -1, 0, -1.0, 0, 0
-    previous, j = -1, pools.first[b, p]
+    blocked, need, previous, j = -1, 0, -1, pools.first[b, p]
     while j >= 0 and pools.room[b, p] > 0:
         following = behind[b, j]
         size = size_now(b, j, pools.room[b, p], jobs, fleet)
@@ -123,17 +122,19 @@ def start_what_fits(b, p, now, until, n, jobs, pools, fleet):
         if less:
             set_size(b, j, size, jobs, fleet)
         if goes and blocked >= 0:
-            if shadow < 0.0:
-                shadow, empty, roomy = reservation(b, p, need, jobs, pools, fleet)
+            if pools.reserved[b, p] != blocked:
+                reserve(b, p, blocked, need, jobs, pools, fleet)
             begins = awake_at(b, p, held[b, j], now, pools, fleet)
             ends = begins + jobs.work[b, j] / pace_of(b, j, jobs, pools)
-            goes, empty, roomy = may_pass(b, p, j, ends, need, shadow, empty, roomy, jobs, pools, fleet)
+            goes = may_pass(b, p, j, ends, need, jobs, pools, fleet)
         elif not goes and blocked < 0:
             blocked, need = j, least_size(b, j, jobs, fleet)
         if goes:
             unlink(b, j, previous, jobs, pools)
             start(b, j, now, jobs, pools, fleet)
             n = note_event(b, j, n, until, jobs)
+            if blocked < 0 or jobs.bad[b, j] > 0:  # it came first; it ends later than the scheduler thinks
+                pools.reserved[b, p] = -1
         else:
             previous = j
             if less:
@@ -184,7 +185,10 @@ def kill(b, j, jobs, pools, fleet, ledger):
 
 @inlined()
 def _complete(b, j, jobs, sources, pools, fleet, ledger):
+    p = jobs.pool[b, j]
+    reserved = pools.reserved[b, p]
     give_back(b, j, jobs, pools, fleet)
+    pools.reserved[b, p] = reserved  # which foresaw it
     release_lease(b, j, jobs, sources)
     ledger.counts[b, C.completed] += 1.0
     if jobs.kind[b, j] != INFERENCE and jobs.finish[b, j] > jobs.deadline[b, j]:
@@ -270,6 +274,7 @@ def _open_step(b, t0, t1, jobs, pools, plants, fleet):
         if (status[j] == RUNNING and finish[j] <= t1) or (status[j] == TRANSIT and ready[j] <= t1):
             n = push(b, j, n, jobs.event, jobs)
     for p in range(fleet.region.shape[0]):
+        pools.reserved[b, p] = -1
         if changed:
             pools.stirred[b, p] = 1
     return n

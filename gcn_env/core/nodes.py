@@ -171,7 +171,10 @@ def _leave(b, p, record, part, pools, fleet):
 
 @inlined()
 def give_back(b, j, jobs, pools, fleet):
-    """Running job `j` leaves its devices, at full speed again; draining nodes that are idle now go to repair."""
+    """Running job `j` leaves its devices, at full speed again; draining nodes that are idle now go to repair.
+
+    What the local scheduler has reserved no longer holds.
+    """
     p, held, record = jobs.pool[b, j], jobs.held[b, j], jobs.node[b, j]
     whole, bad, drains = held // fleet.node[p], jobs.bad[b, j], jobs.drains[b, j]
     slow = bad - drains
@@ -183,6 +186,7 @@ def give_back(b, j, jobs, pools, fleet):
     pools.draining[b, p] -= drains
     repair(b, p, drains, pools, fleet)
     pools.busy[b, p] -= held
+    pools.reserved[b, p] = -1
     if bad > 0 and jobs.kind[b, j] != INFERENCE:
         jobs.speed[b, j] /= fleet.slow[p]
     jobs.node[b, j], jobs.bad[b, j], jobs.drains[b, j] = -1, 0, 0

@@ -164,7 +164,11 @@ class Pools(NamedTuple):
     node_next: Array  # int32 [B, J] next record with as many, -1 none
     node_last: Array  # int32 [B, J] the one before, -1 none
     node_bad: Array  # int8 [B, J] its health, core.nodes.SOUND, SLOW, DRAINING
-    node_then: Array  # int32 [B, J] scratch of a local scheduler: its free devices at a reserved hour
+    node_then: Array  # int32 [B, J] scratch of one step: its free devices at the hour reserved in its pool
+    reserved: Array  # int32 [B, P] scratch of one step: job for which that hour was reserved, -1 none
+    shadow: Array  # float64 [B, P] h of the year, that hour
+    empty_then: Array  # int32 [B, P] empty nodes then
+    roomy_then: Array  # int32 [B, P] shared nodes with room for the rest of that job then
     unused: Array  # int32 [B] first record not in use, -1 none
 
 
@@ -269,6 +273,7 @@ _TYPES: dict[str, Any] = {
     "via": np.int16, "node": np.int32, "bad": np.int32, "empty": np.int32, "roomy": np.int32, "degraded": np.int32,
     "draining": np.int32, "repairing": np.int32, "node_pool": np.int16, "node_free": np.int32,
     "node_next": np.int32, "node_last": np.int32, "node_bad": np.int8, "node_then": np.int32, "unused": np.int32,
+    "reserved": np.int32, "empty_then": np.int32, "roomy_then": np.int32,
     "drains": np.int32, "room": np.int32, "slow": np.int32, "dice": np.uint64,
     "n": np.int32, "under_way": np.int32,
 }  # fmt: skip
