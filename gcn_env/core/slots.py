@@ -11,15 +11,16 @@ from gcn_env.core.placement import legal_pool, quota_left
 from gcn_env.core.state import PENDING, QUEUED
 
 SHORT_H = 2.0  # h of slack below which a job keeps its slot
+MOST = 8  # jobs at a pool shown in a step: moves are rare, and every slot costs a look at each pool
 PATIENCE = 96  # steps unseen after which a job's claim to a slot grows no more
 
 
 @inlined()
-def _insert(b, j, rank, first, filled, jobs):
-    """Put job `j` among those in slots `first`..`filled`-1 by rank, then arrival; returns how many slots are filled."""
+def _insert(b, j, rank, first, filled, n_slots, jobs):
+    """Put job `j` among those in slots `first`..`filled`-1 of `n_slots` by rank, then arrival; returns how many are."""
     slot, urgency, order = jobs.slot, jobs.urgency, jobs.order
     urgency[b, j] = rank
-    q, n_slots = filled, slot.shape[1]
+    q = filled
     if filled == n_slots:
         last = slot[b, n_slots - 1]
         if rank > urgency[b, last] or (rank == urgency[b, last] and order[b, j] > order[b, last]):
@@ -54,7 +55,7 @@ def _pending(b, now, jobs):
             slack = max(slack, -1e6) - 1e6
         else:
             slack = min(slack, 999.0) + 1e3 * jobs.shown[b, j]
-        filled = _insert(b, j, slack, 0, filled, jobs)
+        filled = _insert(b, j, slack, 0, filled, jobs.slot.shape[1], jobs)
     return filled
 
 
@@ -124,7 +125,7 @@ def _saving(b, j, now, least, jobs, sources, pools, plants, fleet, geo, work):
 @inlined()
 def _movable(b, dt, filled, clock, signals, jobs, sources, pools, plants, fleet, geo, work):
     """Slots left over go to jobs at a pool that a move could save most, weighed by how long they were not seen."""
-    now, step, first, n_slots = clock.now_h[b], clock.step[b], filled, jobs.slot.shape[1]
+    now, step, first, n_slots = clock.now_h[b], clock.step[b], filled, min(filled + MOST, jobs.slot.shape[1])
     _expect(b, now, jobs, pools)
     _rates(b, signals, pools, plants, fleet)
     for j in range(jobs.n_live[b]):
@@ -135,7 +136,7 @@ def _movable(b, dt, filled, clock, signals, jobs, sources, pools, plants, fleet,
         least = -jobs.urgency[b, jobs.slot[b, n_slots - 1]] / weight if filled == n_slots else 0.0
         saving = _saving(b, j, now, least, jobs, sources, pools, plants, fleet, geo, work)
         if saving > 0.0:
-            filled = _insert(b, j, -saving * weight, first, filled, jobs)
+            filled = _insert(b, j, -saving * weight, first, filled, n_slots, jobs)
     return filled
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from agents.rules.placement import place
 from gcn_env.core.params import INFERENCE
+from gcn_env.core.slots import MOST
 from gcn_env.core.state import PENDING, QUEUED, RUNNING, TRANSIT
 from gcn_env.ledger import COUNTS, TERMS
 from gcn_env.observation import JOBS, PAIRS
@@ -237,3 +238,18 @@ def test_both_views_are_the_same_step(rule):
             np.testing.assert_array_equal(getattr(joint.state.ledger, name), getattr(one.state.ledger, name))
         moved += joint.state.ledger.counts[0, C.relocated]
     assert moved > 0 or rule != "random"
+
+
+def test_few_jobs_at_a_pool_are_shown_and_others_come_round():
+    """At most `MOST` a step, those that a move could save most, weighed by how long they were not seen."""
+    cheap = {"regions.south.pools.gpu.devices": 256, "regions.south.pools.gpu.hardware": "gpu_a100_sxm_80gb"}
+    sim = make(overrides=CALM | RESTLESS | cheap | {"decisions.slots": 64, "jobs.training.load": 0.5})
+    sim.reset([1])
+    rng, jobs, seen, most = np.random.default_rng(1), sim.state.jobs, set(), 0
+    for _ in range(48):
+        shown = [j for j in jobs.slot[0] if j >= 0 and jobs.status[0, j] >= QUEUED]
+        most = max(most, len(shown))
+        seen |= {int(jobs.order[0, j]) for j in shown}
+        sim.step(restless(rng, sim, go=0.0))
+    assert most == MOST
+    assert len(seen) > 2 * MOST
