@@ -47,6 +47,7 @@ REMAP_P = np.array([
     1e-4, 5e-4, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6,
     0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 0.9975, 0.999, 0.9995, 0.9999,
 ])  # fmt: skip
+RIDGE, STRONGEST = 1.0, 0.95  # of the least squares for correlations
 HOLD_WEIGHT, HOLD_CORRELATION, HIGHEST = 0.8, 1.5, 0.98
 Real = Mapping[str, Mapping[int, Array]]  # variable -> year -> values
 
@@ -118,39 +119,47 @@ def part_correlations(lag: Array) -> Array:
     return np.array([*slow, *waves, lag == 0], np.float64)
 
 
-def first_fit(years: Sequence[Mapping[str, Array]]) -> tuple[dict[str, Array], dict[tuple[str, str], Array]]:
-    """Weights and correlations from the scores (step 1)."""
+def first_weights(years: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Weights of every variable from the scores."""
     lag = np.arange(COVARIANCE_H + 1)
-    parts, importance = part_correlations(lag), np.where(lag <= 6, 6.0, np.where(lag <= 30, 2.0, 1.0))
-    near = importance.copy()
-    near[1], near[2] = 20.0, 12.0
-    weights, spread = {}, {}
+    parts, importance = part_correlations(lag), _importance(lag)
+    importance[1], importance[2] = 20.0, 12.0
+    sum_to_one, out = 100.0 * np.ones((1, len(parts))), {}
     for v in VARIABLES:
-        own = [z[v] for z in years if v in z]
+        own = [_covariance(z[v], z[v]) for z in years if v in z]
         if own:
-            target = np.mean([_covariance(x, x) for x in own], axis=0)
-            spread[v] = np.sqrt(target[0])
-            sum_to_one = 100.0 * np.ones((1, len(parts)))
-            w, _ = nnls(np.r_[parts.T * near[:, None], sum_to_one], np.r_[target / target[0] * near, 100.0])
-            weights[v] = w / w.sum()
-    correlation = {}
+            target = np.mean(own, axis=0)
+            goal = np.r_[target / target[0] * importance, 100.0]
+            w, _ = nnls(np.r_[parts.T * importance[:, None], sum_to_one], goal)
+            out[v] = w / w.sum()
+    return out
+
+
+def correlations(
+    years: Sequence[Mapping[str, Array]], weights: Mapping[str, Array]
+) -> dict[tuple[str, str], Array]:
+    """Correlation of each pair of variables in each group of parts, from the scores, for given weights."""
+    lag = np.arange(COVARIANCE_H + 1)
+    parts, importance, out = part_correlations(lag), _importance(lag), {}
+    ridge = RIDGE * np.eye(len(GROUPS))  # a group that hardly matters to a pair stays near 0
     for i, a in enumerate(VARIABLES):
         for b in VARIABLES[i + 1 :]:
             both = [z for z in years if a in z and b in z]
             if not both:
                 continue
-            target = np.mean([_covariance(z[a], z[b]) for z in both], axis=0) / (spread[a] * spread[b])
+            spread = [np.sqrt(np.mean([np.nanmean(z[v] ** 2) for z in both])) for v in (a, b)]
+            target = np.mean([_covariance(z[a], z[b]) for z in both], axis=0) / (spread[0] * spread[1])
             columns = np.zeros((len(lag), len(GROUPS)))
             for k, g in enumerate(OF_GROUP):
                 columns[:, g] += np.sqrt(weights[a][k] * weights[b][k]) * parts[k]
-            ridge = 0.3 * np.eye(len(GROUPS))
-            found = lsq_linear(
-                np.r_[columns * importance[:, None], ridge],
-                np.r_[target * importance, np.zeros(len(GROUPS))],
-                bounds=(-0.97, 0.97),
-            )
-            correlation[a, b] = found.x
-    return weights, correlation
+            goal = np.r_[target * importance, np.zeros(len(GROUPS))]
+            bound = (-STRONGEST, STRONGEST)
+            out[a, b] = lsq_linear(np.r_[columns * importance[:, None], ridge], goal, bounds=bound).x
+    return out
+
+
+def _importance(lag: Array) -> Array:
+    return np.where(lag <= 6, 6.0, np.where(lag <= 30, 2.0, 1.0))
 
 
 class Simulator:
@@ -272,7 +281,9 @@ def remapped(simulator: Simulator, weights: Array, real: Sequence[Array]) -> Arr
 
 def fit_region(region: str, real: Real, n_years: int = 40, seed: int = 0) -> Fitted:
     """Both steps for one region; `real` as `measure.real_years` gives it."""
-    weights, correlation = first_fit(scores(region, real))
+    z = scores(region, real)
+    weights = first_weights(z)
+    pair, near = ("drybulb", "wbd"), correlations(z, weights)
     simulator, nothing, remap = Simulator(region, n_years, seed), np.empty(0), np.empty((0, 0))
     if "price" in weights:
         prices = [x for y, x in real["price"].items() if y in climatology().fit(region, "price").levels]
@@ -302,9 +313,8 @@ def fit_region(region: str, real: Real, n_years: int = 40, seed: int = 0) -> Fit
         made = simulator.weather(weights["drybulb"], w, r)
         return np.r_[wet.misfit(made[0]), 0.5 * gaps.misfit(made[1])]
 
-    pair = ("drybulb", "wbd")
-    weights["wbd"], correlation[pair] = refined(weather, weights["wbd"], correlation[pair])
-    return Fitted(weights, correlation, remap)
+    weights["wbd"], moist = refined(weather, weights["wbd"], near[pair])
+    return Fitted(weights, {**correlations(z, weights), pair: moist}, remap)
 
 
 def _listed(values: Array, digits: int) -> str:

@@ -1,6 +1,7 @@
 """The validation of signals: its measures on cases with known answers, and a small run of the command."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -157,8 +158,6 @@ def test_mistakes_are_one_line(words, message, tmp_path, capsys, monkeypatch):
     assert validate_signals.main([*words, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    import re
-
     assert re.search(message, error)
 
 
@@ -183,7 +182,8 @@ def test_the_fit_finds_the_weights_that_made_the_scores():
     for dry, own in zip(simulator.parts["drybulb"], simulator.parts["wbd"], strict=True):
         mixed = r * dry + np.sqrt(1 - r**2) * own
         years.append({"drybulb": np.sqrt(want["drybulb"]) @ dry, "wbd": np.sqrt(want["wbd"]) @ mixed})
-    weights, correlation = fit.first_fit(years)
+    weights = fit.first_weights(years)
+    correlation = fit.correlations(years, weights)
     lag = np.arange(100)
     for v, w in want.items():
         got = weights[v] @ fit.part_correlations(lag)
@@ -228,3 +228,12 @@ def test_the_fit_writes_a_file_that_the_generator_reads(folder, tmp_path, capsys
     assert (np.diff(got["price"]["remap_to"]) >= 0).all()
     assert fit_signals.main(["--out", str(out), "--data", str(tmp_path / "none")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_the_published_page_reaches_the_target(root):
+    """As written by the command; the carried figures and the page change together."""
+    page = (root / "benchmarks" / "signals" / "README.md").read_text().split(validate_signals.MARK)[1]
+    shares = dict(re.findall(r"^\| (\w+) \| (\d+) % \|$", page, re.M))
+    assert set(shares) == set(measure.STATISTICS)
+    assert all(int(share) >= 100 * measure.NEEDED for share in shares.values())
+    assert "## Target reached" in page
