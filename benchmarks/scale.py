@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--parts rate jobs pools nodes million] [--steps 672] [--out scale]
 
-The world is `supercomputer-net` with its training jobs as small as they were fitted (`BUSY` below): some 13,000 jobs
+The world is `supercomputer-net` with its training jobs as small as they were fitted (`BUSY` below): some 12,000 jobs
 run at a time instead of 150 large ones. One environment, one core. Jobs go to random pools that may run them, weighted
 by free devices; choosing is not timed. Times are processor time of that core (the machine may be shared), over
 consecutive steps of one episode; a step includes the observations.
@@ -38,13 +38,13 @@ from gcn_env.sim import Sim
 
 C, FLOW = COUNTS.ix, 1
 SCENARIO = "supercomputer-net"
-# Training gangs as in the fitted trace (mean 3 devices, most of one) instead of 128 times as large, and jobs of 8 h and
-# more at reference speed: what fits into 256 decisions a quarter of an hour.
+# Training gangs as in the fitted trace (mean 3 devices, most of one) instead of 128 times as large, and jobs of 12 h
+# and more at reference speed: what fits into 192 decisions a quarter of an hour.
 BUSY: dict[str, Any] = {
-    "jobs.training.min_gang": 1, "jobs.training.gang_scale": 1, "jobs.training.min_h": 8.0,
-    "jobs.training.load": 0.26, "jobs.simulation.load": 0.3, "decisions.slots": 256, "decisions.job_places": 32_000,
+    "jobs.training.min_gang": 1, "jobs.training.gang_scale": 1, "jobs.training.min_h": 12.0,
+    "jobs.training.load": 0.19, "jobs.simulation.load": 0.3, "decisions.slots": 192, "decisions.job_places": 32_000,
 }  # fmt: skip
-LOADS = (0.02, 0.05, 0.1, 0.26, 0.4)  # of training, for `jobs`
+LOADS = (0.02, 0.05, 0.1, 0.19, 0.3)  # of training, for `jobs`
 PARTS = (1, 2, 4, 8)  # of each pool, for `pools`
 GROWTH = (1, 2, 4, 8)  # of each pool, for `nodes`
 MEGABYTES = 16.0  # bound of an environment's state and observations at 32,000 job places
@@ -153,7 +153,7 @@ def curve(variants: dict[float, dict[str, Any]], steps: int) -> list[dict[str, A
     rows = []
     for at, overrides in variants.items():
         world = load_world(SCENARIO, {**BUSY, **overrides})
-        rows.append({"at": at, **size(world), **timed(Sim(world, 1), steps)})
+        rows.append({"at": at, **size(world), **timed(Sim(world, 1, autoreset=False), steps)})
         print(f"  {at:g}: {rows[-1]['live']:,.0f} jobs, {rows[-1]['ms_median']:.2f} ms", flush=True)
     return rows
 
@@ -281,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(part, flush=True)
         if part == "rate":
             world = load_world(SCENARIO, BUSY)
-            sim = Sim(world, 1)
+            sim = Sim(world, 1, autoreset=False)
             result["rate"] = {**size(world), **timed(sim, args.steps), "memory": memory(sim)}
         elif part == "million":
             result["million"] = million(args.jobs)

@@ -19,7 +19,7 @@ def busy():
 
 @pytest.mark.compiled
 def test_ten_thousand_jobs_run_at_once(busy, compiled_step):
-    sim = Sim(busy, 1)
+    sim = Sim(busy, 1, autoreset=False)
     row = scale.timed(sim, 24)
     assert scale.size(busy)["devices"] > 100_000
     assert scale.size(busy)["regions"] >= 12
