@@ -12,6 +12,7 @@ import yaml
 
 import train
 from agents.runs import RunFolder
+from benchmarks.worlds import world_names
 
 QUICK = [
     "--config", "smoke", "--timesteps", "1024", "--envs", "8", "--checkpoint-every", "512", "--quiet",
@@ -42,6 +43,20 @@ def test_a_run_from_start_to_evaluation(tmp_path, algo, capsys):
     words = ["--policies", "rule:random+b1", f"run:{run}", "--scenario", "smoke", "--episodes", "2"]
     assert evaluate.main([*words, "--out", str(out), "--quiet"]) == 0
     assert (out / "results.json").is_file()
+
+
+@pytest.mark.parametrize("name", world_names())
+def test_every_world_trains(tmp_path, name):
+    """A smoke budget: a rollout, an update, an evaluation beside the best rule."""
+    run = tmp_path / "run"
+    sizes = ["--timesteps", "64", "--envs", "4", "--checkpoint-every", "64", "--quiet", "--set"]
+    recipe = ["recipe.ppo.n_steps=16", "recipe.ppo.batch_size=64", "recipe.evaluation.episodes=1"]
+    recipe += ["recipe.warm_start.steps=64", "time.episode_days=0.25"]
+    years = ["signals.train=[0]", "signals.validation=[100]", "signals.test=[200]"]
+    assert (
+        train.main(["--config", "smoke", "--scenario", name, "--run", str(run), *sizes, *recipe, *years]) == 0
+    )
+    assert RunFolder(run).progress()["best_validation_usd"] > 0
 
 
 @pytest.mark.parametrize(
