@@ -23,6 +23,7 @@ _X = {n: PAIRS.index(n) for n in PAIRS.names}
 _P = {n: POOLS.index(n) for n in POOLS.names}
 _J = {n: JOBS.index(n) for n in JOBS.names}
 _R = {n: REGIONS.index(n) for n in REGIONS.names}
+NOTHING = 1e-6  # what a compressed column may show for zero
 _FULL = 1e3  # beyond any score: pools without room come after all pools with room
 
 
@@ -56,7 +57,7 @@ class Context:
     def crowding(self) -> Array:
         """1 where the pool has no room left for this job in this step, else 0, [B, P]."""
         room = self.pool("free") - self.taken
-        return ((room + 1e-6 < self.pair("share")) | (self.pair("wait") > 0)).astype(np.float64)
+        return ((room + 1e-6 < self.pair("share")) | (self.pair("wait") > NOTHING)).astype(np.float64)
 
 
 Score = Callable[[Context], Array]
@@ -148,17 +149,15 @@ def _cost_greedy_deferral(c: Context) -> Array:
 
 @rule(
     "cost-greedy-migration",
-    "cost-greedy-deferral that also sends running and queued jobs elsewhere where that clearly saves",
+    "cost-greedy, that also sends running and queued jobs elsewhere where that clearly saves",
     spill=False,
 )
 def _cost_greedy_migration(c: Context) -> Array:
     return _cost_with_crowding(c)
 
 
-DEFERRING, MOVING = ("cost-greedy-deferral", "cost-greedy-migration"), ("cost-greedy-migration",)
-MOVE_GAIN = (
-    0.15  # move if that saves more than this share of what staying costs: the estimate of a move errs too
-)
+DEFERRING, MOVING = ("cost-greedy-deferral",), ("cost-greedy-migration",)
+MOVE_GAIN = 0.3  # move if that saves more than this share of what staying costs: estimates err
 DEFER_GAIN = 0.08  # wait if the best forecast hour saves more than this share: forecasts err, and queues fill
 
 

@@ -60,7 +60,7 @@ def test_every_rule_runs_in_batch_as_alone(spec):
         np.testing.assert_array_equal(usd[0], terms[i])
 
 
-@pytest.mark.parametrize("spec", ["rule:random+b0", "rule:cost-greedy+b1", "rule:round-robin+b1"])
+@pytest.mark.parametrize("spec", ["rule:random+b0", "rule:cost-greedy-migration+b1", "rule:round-robin+b1"])
 def test_a_replay_of_recorded_choices_is_the_same_episode(spec):
     w = world(overrides=ROUGH)
     chosen, terms, counts = play(Sim(w, 3), load(spec, w), [8], 96)
@@ -140,6 +140,29 @@ def test_rules_count_what_they_placed_in_the_same_step():
     assert place("static-order", obs) == [2, 1, 3]
     obs["pairs"][0, 1, :, PAIRS.ix.legal] = 0.0
     assert place("static-order", obs) == [2, 0, 1]
+
+
+def test_a_compressed_zero_is_no_wait():
+    """Columns in asinh show up to 1e-7 for 0; a wait of that size once made every pool look full."""
+    obs = scene()
+    obs["pairs"][..., PAIRS.ix.share] = 0.6
+    obs["pairs"][..., PAIRS.ix.wait] = 6e-8
+    assert place("static-order", obs) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", placement.RULES)
+def test_jobs_at_a_pool_are_left_there_but_for_a_clear_saving(name):
+    obs = scene(slots=1)
+    obs["jobs"][0, 0, JOBS.ix.running] = 1.0
+    obs["pairs"][0, 0, 0, [PAIRS.ix.here, PAIRS.ix.legal]] = 1.0, 0.0
+    obs["pairs"][0, 0, :, PAIRS.ix.cost] = np.arcsinh([10.0, 9.0, 5.0, 8.0])
+    moves = name in placement.MOVING
+    assert place(name, obs) == [3 if moves else 0]
+    obs["pairs"][0, 0, 2, PAIRS.ix.cost] = np.arcsinh(10.0 * (1.01 - placement.MOVE_GAIN))
+    assert place(name, obs) == [0]
+    obs["pairs"][0, 0, 2, PAIRS.ix.cost] = np.arcsinh(1.0)
+    obs["pairs"][0, 0, 2, PAIRS.ix.wait] = 0.1
+    assert place(name, obs) == [0], "a pool without room"
 
 
 def test_deferral_waits_only_for_a_clear_gain():
