@@ -145,10 +145,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     figures = {} if args.no_figures else signals.figures.draw(data, rows, crosses)
-    words = sys.argv[1:] if argv is None else argv
-    command = " ".join(
-        ["python benchmarks/validate_signals.py", *("DIR" if w == str(args.data) else w for w in words)]
-    )
+    private = {
+        str(args.data): "DIR",
+        str(args.out): "OUT",
+    }  # the places of data and report are the reader's own
+    words = [private.get(word, word) for word in (sys.argv[1:] if argv is None else argv)]
+    command = " ".join(["python benchmarks/validate_signals.py", *words])
     meta = {"command": command, "made": args.made, "seed": args.seed, "years": args.years}
     sections = signals.report.write(args.out, rows, verdict, crosses, meta, figures)
     if args.page is not None:
