@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks import scale
 from gcn_env import load_world
-from gcn_env.core.state import RUNNING
 from gcn_env.sim import Sim
 
 
@@ -23,8 +22,7 @@ def test_ten_thousand_jobs_run_at_once(busy, compiled_step):
     row = scale.timed(sim, 24)
     assert scale.size(busy)["devices"] > 100_000
     assert scale.size(busy)["regions"] >= 12
-    assert (sim.state.jobs.status[0] == RUNNING).sum() > 10_000
-    assert row["running_p5"] > 10_000
+    assert row["running"] > 10_000
     assert row["dropped"] == 0
     assert row["placed"] > 1000
     assert scale.memory(sim)["mb_per_env"] < scale.MEGABYTES
@@ -40,7 +38,8 @@ def test_the_command_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys, 
     assert page in capsys.readouterr().out
     assert out.with_suffix(".png").stat().st_size > 10_000
     assert [r["live"] > 500 for r in result["jobs"]] == [True, True]
-    assert result["million"]["rows"][-1]["arrived"] >= 14_000
+    assert result["million"]["jobs"] >= 14_000
+    assert result["million"]["rows"][0]["resident_mb"] > 50.0
     assert f"{result['rate']['devices']:,} accelerators" in page
 
 
