@@ -9,6 +9,7 @@ from gcn_env.core.state import FAULTS, N_HEADS
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
 from gcn_env.spaces import observation_space
+from tests.env.test_conservation import EVENTS
 from tests.worlds import CALM, ROUGH, arrays, legal_actions, legal_choice, make, wild_actions
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
@@ -31,7 +32,7 @@ HIDDEN = (
     "Ledger.terms_sum", "Ledger.flows_sum", "Ledger.counts_sum",
 )  # fmt: skip
 
-# Columns of the joint view that stand still on both worlds in which everything happens, and why.
+# Columns of the joint view that stand still on all three worlds in which everything happens, and why.
 CONSTANT = {
     "jobs": {"trust"},  # no source asks for more than public pools
     "pools": {"claimed", "current_region"},  # sequential view
@@ -99,8 +100,8 @@ def test_no_column_stands_still():
     low = {k: np.full(len(t), np.inf) for k, t in TABLES.items()}
     high = {k: np.full(len(t), -np.inf) for k, t in TABLES.items()}
     rng = np.random.default_rng(0)
-    for name, steps in (("default", 600), ("plants", 900)):
-        sim = make(name, n_envs=8)
+    for name, overrides, steps in (("default", {}, 600), ("plants", {}, 900), ("smoke", EVENTS, 300)):
+        sim = make(name, n_envs=8, overrides=overrides)
         sim.reset([0])
         for _ in range(steps):
             sim.step(legal_actions(rng, sim))
