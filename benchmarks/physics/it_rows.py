@@ -8,7 +8,7 @@ import numpy as np
 
 from gcn_env.core import plant, power
 from gcn_env.core.params import Fleet, Geo
-from gcn_env.core.state import allocate
+from gcn_env.core.state import N_CLASSES, allocate
 
 from .kernels import P, moist, row_of, settled
 from .table import Check, measures, shown, within
@@ -56,7 +56,7 @@ def frontier_kw(busy_share: float) -> float:
     state = allocate(1, 2, 1, 1, 1, 1)
     zeros = {name: np.zeros(1) for name in Fleet._fields}
     fleet = Fleet(**{
-        **zeros, "region": np.zeros(1, np.int64), "reserve": np.ones(1),
+        **zeros, "region": np.zeros(1, np.int64), "reserve": np.ones(1), "load": np.zeros((N_CLASSES, 1)),
         "idle_kw": np.array([rectified_kw(IDLE_W)]), "peak_kw": np.array([rectified_kw(PEAK_W)]),
     })  # fmt: skip
     geo = Geo(

@@ -112,7 +112,7 @@ def test_the_oracle_beats_every_fixed_triple_which_beats_the_rules(key):
     rule = study.run(pp, 0, c, study.competent())
     assert best.record[:, R.excursion].sum() == 0.0
     assert total(best) < min(safe) * 1.0002
-    assert total(best) < total(rule)
+    assert total(best) < total(rule) * 1.0002  # which may have values between the levels
     assert total(best, COOLING) < total(rule, COOLING)
 
 

@@ -12,25 +12,21 @@ from gcn_env.sim import Sim
 from tests.worlds import CALM, world
 
 C, F = COUNTS.ix, FLOWS.ix
-STEP_H, NODE, FLOW = 0.25, 8, 1
+STEP_H, BLOCK, FLOW = 0.25, 8, 1
 END_H = 44.0  # of the plan; the training window is 48 h
 LAG_H = 2.0  # most hours between a job's coming and its planned start
 MINUTE = 1.0 / 60.0  # margin of the deadlines: round trips, rounding
 
 
 def cut(rand, begins, ends, devices):
-    """Cut a rectangle of time and devices into jobs: rows (start, end, devices) that fill it without a gap.
-
-    Devices are halved down to powers of two inside a node: whatever nodes the local scheduler picks, the largest first
-    always find room.
-    """
+    """Cut a rectangle of time and devices into jobs: rows (start, end, devices) that fill it without a gap."""
     hours = ends - begins
-    wide = devices > NODE or (devices > 1 and rand.random() < 0.5)
+    wide = devices > BLOCK or (devices > 1 and rand.random() < 0.5)
     if hours > 4.0 or (hours > STEP_H and not wide and rand.random() < 0.6):
         middle = begins + STEP_H * rand.integers(1, round(hours / STEP_H))
         return cut(rand, begins, middle, devices) + cut(rand, middle, ends, devices)
-    if wide and not (devices == 2 * NODE and rand.random() < 0.3):
-        half = NODE * (devices // NODE // 2) if devices > NODE else devices // 2
+    if wide and not (devices == 2 * BLOCK and rand.random() < 0.3):
+        half = BLOCK * (devices // BLOCK // 2) if devices > BLOCK else devices // 2
         return cut(rand, begins, ends, half) + cut(rand, begins, ends, devices - half)
     return [(begins, ends, devices)]
 
@@ -56,6 +52,7 @@ def planted_world(seed, folder):
     over |= {"jobs.batch.load": 0.0, "jobs.inference.load": 0.0, "network.cuts_per_year": 0.0}
     for pool in ("north.pools.gpu", "north.pools.cpu", "south.pools.gpu"):
         over |= {f"regions.{pool}.sleep": "none", f"regions.{pool}.slow_mtb_days": 1e9}
+        over |= {f"regions.{pool}.devices_per_node": 1}  # best fit picks other nodes than a plan would
     for s, (name, kind, pools) in enumerate((("training", TRAINING, (0, 2)), ("hpc", HPC, (1,)))):
         rows = planted([seed, s], fleet, pools, kind)
         plan |= {(name, round(row[0], 8)): row for row in rows}

@@ -126,10 +126,12 @@ def test_power_caps_and_batteries_move_the_bill(head):
     there = plant.head_high[0, :, head] > plant.head_low[0, :, head]
     rest = levels - 1 if head == CAP else levels // 2
     sim.reset(np.full(15, 60))
+    rng = np.random.default_rng(60)
     for _ in range(96):
         act = np.zeros((15, len(sim.head_sizes)), np.int64)
         mask = sim.obs["mask"][:, : q * (sim.world.n_pools + 1)].reshape(15, q, -1)
-        act[:, :q] = np.where(mask[..., 1:].any(-1), mask[..., 1:].argmax(-1) + 1, 0)
+        liked = mask[..., 1:] * rng.uniform(0.5, 1.0, (q, sim.world.n_pools))  # every region gets work
+        act[:, :q] = np.where(mask[..., 1:].any(-1), liked.argmax(-1) + 1, 0)
         heads = act[:, q:].reshape(15, 7, 5)
         heads[..., :3] = levels // 2
         heads[..., head] = np.where(there, rest, 0)
