@@ -7,11 +7,12 @@ from gcn_env.core.jit import inlined
 from gcn_env.core.moves import may_move
 from gcn_env.core.nodes import fits
 from gcn_env.core.params import INFERENCE
-from gcn_env.core.placement import legal_pool, quota_left
+from gcn_env.core.placement import any_legal, legal_pool, quota_left
 from gcn_env.core.state import PENDING, QUEUED
 
 SHORT_H = 2.0  # h of slack below which a job keeps its slot
 MOST = 8  # jobs at a pool shown in a step: moves are rare, and every slot costs a look at each pool
+HOPELESS = 1e12  # rank of jobs that no pool may run now: behind all others
 PATIENCE = 96  # steps unseen after which a job's claim to a slot grows no more
 
 
@@ -39,12 +40,16 @@ def _insert(b, j, rank, first, filled, n_slots, jobs):
 
 
 @inlined()
-def _pending(b, now, jobs):
+def _pending(b, now, jobs, sources, pools, plants, fleet, geo, work):
     """Slots of pending jobs: leases first, then those short of slack, then those not seen for longest.
 
-    A job left waiting makes room for others, and comes round again: else a few patient jobs would hold every slot.
+    A job left waiting makes room for others, and comes round again: else a few patient jobs would hold every slot. So
+    does one that nothing may run now, where there are more jobs than slots.
     """
-    filled = 0
+    filled, waiting = 0, 0
+    for j in range(jobs.n_live[b]):
+        waiting += int(jobs.status[b, j] == PENDING)
+    crowded = waiting > jobs.slot.shape[1]
     for j in range(jobs.n_live[b]):
         if jobs.status[b, j] != PENDING:
             continue
@@ -55,6 +60,10 @@ def _pending(b, now, jobs):
             slack = max(slack, -1e6) - 1e6
         else:
             slack = min(slack, 999.0) + 1e3 * jobs.shown[b, j]
+        if crowded:
+            room = quota_left(b, j, jobs, sources, work)
+            if not any_legal(b, j, room, jobs, pools, plants, fleet, geo):
+                slack += HOPELESS
         filled = _insert(b, j, slack, 0, filled, jobs.slot.shape[1], jobs)
     return filled
 
@@ -155,7 +164,7 @@ def fill_slots(b, dt, clock, signals, sources, jobs, pools, plants, fleet, geo, 
     for q in range(n_slots):
         slot[b, q] = -1
     count_devices(b, jobs, sources)
-    filled = _pending(b, clock.now_h[b], jobs)
+    filled = _pending(b, clock.now_h[b], jobs, sources, pools, plants, fleet, geo, work)
     if filled < n_slots:
         filled = _movable(b, dt, filled, clock, signals, jobs, sources, pools, plants, fleet, geo, work)
     for q in range(filled):
