@@ -29,7 +29,7 @@ MARKERS, LINES = ("o", "s", "^", "D", "v", "P"), ("-", "--", ":", "-.")
 # Tol's muted set and two greys: one fixed colour per money term, apart from those of the policies.
 TERM_COLOURS = (
     "#332288", "#88CCEE", "#117733", "#44AA99", "#999933", "#CC6677", "#AA4499", "#882255", "#661100",
-    "#6699CC", "#888888", "#DDCC77", "#000000", "#EE7733", "#009988", "#0077BB", "#CCBB44", "#EE3377", "#BBBBBB",
+    "#6699CC", "#888888", "#DDCC77", "#000000", "#EE7733", "#009988", "#0077BB", "#CCBB44", "#EE3377", "#FFAABB",
 )  # fmt: skip
 WIDTH, DPI = 7.2, 140  # inches, dots per inch: 1008 pixels; large letters, since TensorBoard shows thumbnails
 STRIPS_AT_MOST, LINES_AT_MOST = 4, 8  # policies with a page of strips, and lines in the figure of a week
