@@ -58,6 +58,15 @@ def root():
 
 
 @pytest.fixture(scope="session")
+def job_traces(root):
+    """Folder of the real job traces, which are not part of the project."""
+    path = root.parent / "shared" / "data" / "open" / "jobs"
+    if not path.is_dir():
+        pytest.skip("no folder of real job traces beside the checkout (shared/data/open/jobs)")
+    return path
+
+
+@pytest.fixture(scope="session")
 def compiled_step():
     """The step is in Numba's cache: the first worker compiles it, others wait.
 

@@ -125,35 +125,23 @@ def _fastest(c: Context) -> Array:
     return -c.pair("speed")
 
 
+@rule(
+    "cost-greedy-migration",
+    "cost-greedy, that also sends running and queued jobs elsewhere where that clearly saves",
+    spill=False,
+)
+@rule(
+    "cost-greedy-deferral",
+    "cost-greedy, but wait when a forecast hour within the slack is clearly cheaper",
+    spill=False,
+)
+@rule("cost-greedy", "least expected USD over all terms, if sent now", spill=False)
 def _cost_with_crowding(c: Context) -> Array:
     """Expected USD now, plus what waiting behind this step's own placements would cost."""
     delay_h = c.crowding() * (0.25 + np.sinh(4.0 * c.pool("running").astype(np.float64)) * 0.1)
     value = np.sinh(4.0 * c.obs["jobs"][:, c.q, _J["value"]].astype(np.float64))[:, None]
     tight = np.where(c.obs["jobs"][:, c.q, _J["inference"]][:, None] > 0, 1.0, c.pair("slack") < 0.3)
     return c.usd("cost") + delay_h * value * tight
-
-
-@rule("cost-greedy", "least expected USD over all terms, if sent now", spill=False)
-def _cost_greedy(c: Context) -> Array:
-    return _cost_with_crowding(c)
-
-
-@rule(
-    "cost-greedy-deferral",
-    "cost-greedy, but wait when a forecast hour within the slack is clearly cheaper",
-    spill=False,
-)
-def _cost_greedy_deferral(c: Context) -> Array:
-    return _cost_with_crowding(c)
-
-
-@rule(
-    "cost-greedy-migration",
-    "cost-greedy, that also sends running and queued jobs elsewhere where that clearly saves",
-    spill=False,
-)
-def _cost_greedy_migration(c: Context) -> Array:
-    return _cost_with_crowding(c)
 
 
 DEFERRING, MOVING = ("cost-greedy-deferral",), ("cost-greedy-migration",)

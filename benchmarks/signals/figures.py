@@ -54,7 +54,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def ratios(rows: Sequence[Row]) -> Figure:
     """Gap over yardstick: regions down, statistics across, one panel for each variable."""
-    from matplotlib.colors import LogNorm, TwoSlopeNorm  # noqa: F401
+    from matplotlib.colors import TwoSlopeNorm
 
     have = [v for v in VARIABLES if any(r.variable == v and r.judged for r in rows)]
     most = max(sum(r.variable == v and r.judged for r in rows) for v in have)

@@ -166,10 +166,8 @@ def test_what_cannot_be_run_is_one_line(folder, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_generated_work_is_like_real_work(root, tmp_path):
-    data = root.parent / "shared" / "data" / "open"
-    if not (data / "jobs").is_dir():
-        pytest.skip("no folder of real job traces beside the checkout (shared/data/open/jobs)")
+def test_generated_work_is_like_real_work(job_traces, tmp_path):
+    data = job_traces.parent
     status = validate_workload.main(
         ["--data", str(data), "--replicas", "10", "--strict", "--out", str(tmp_path)]
     )
@@ -223,10 +221,8 @@ def test_fits_find_what_made_a_trace():
     assert min(found["w"]) == pytest.approx(0.3, abs=0.03)
 
 
-def test_fits_are_those_of_the_traces(root, capsys):
-    data = root.parent / "shared" / "data" / "open"
-    if not (data / "jobs").is_dir():
-        pytest.skip("no folder of real job traces beside the checkout (shared/data/open/jobs)")
+def test_fits_are_those_of_the_traces(job_traces, root, capsys):
+    data = job_traces.parent
     path = next(s for s in samples.SOURCES if s.name == "hpc")
     hour, days, weekday = samples.arrivals(path, data)
     found = fit_workload.plain(fit.batches(hour, days, weekday, 60, path.dated))

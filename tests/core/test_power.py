@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from gcn_env.core.costs import ENERGY, N_COSTS, RUN_H, SLO_USD, price_placement
-from gcn_env.core.execution import execute
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import BATCH, CLASSES, INFERENCE, TRAINING
 from gcn_env.core.power import capped_clock, full_clocks, node_power, power_at, set_clocks, speed_at
 from gcn_env.core.state import CAP, N_CLASSES, RUNNING, allocate
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
-from tests.core.yard import settle_down, sound_nodes
+from tests.core.yard import run_pools, settle_down, sound_nodes
 from tests.worlds import world
 
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
@@ -63,23 +62,7 @@ class Rack:
 
     def run(self, dt=0.25):
         s = self.s
-        for part in ("terms", "flows", "counts"):
-            getattr(s.ledger, part)[:] = 0.0
-        execute(
-            0,
-            1,
-            dt,
-            s.clock,
-            s.jobs,
-            s.sources,
-            s.pools,
-            s.plants,
-            self.fleet,
-            self.geo,
-            self.p.work,
-            s.ledger,
-        )
-        s.clock.now_h[:] += dt
+        run_pools(s, dt, self.fleet, self.geo, self.p.work)
         node_power(0, 1, dt, s.pools, s.plants, self.fleet, self.geo, s.ledger)
         return s.ledger
 

@@ -3,23 +3,16 @@
 import numpy as np
 import pytest
 
+from benchmarks.workload.generator import begin
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import INFERENCE, LEASES, PROCESS, REPLAY
-from gcn_env.core.rng import seed_streams
 from gcn_env.core.state import FREE, PENDING, allocate
-from gcn_env.core.workload import arrive, release_lease, reset_sources, traffic
+from gcn_env.core.workload import arrive, release_lease, traffic
 from gcn_env.ledger import COUNTS, TERMS
 from tests.worlds import world
 
 C, T = COUNTS.ix, TERMS.ix
 INFER = 2  # the smoke world's source of inference
-
-
-@kernel()
-def _begin(n, seed, split, clock, sources, jobs, work):
-    for b in range(n):
-        seed_streams(clock.rng, b, np.uint64(seed + b))
-        reset_sources(b, split, clock, sources, jobs, work)
 
 
 @kernel()
@@ -42,7 +35,7 @@ class Door:
         regions, pools = self.world.n_regions, self.world.n_pools
         self.s = allocate(n, places, 2, pools, regions, len(self.world.source_names))
         self.s.clock.now_h[:] = self.s.clock.start_h[:] = at_h
-        _begin(n, seed, 0, self.s.clock, self.s.sources, self.s.jobs, self.work)
+        begin(n, seed, 0, self.s.clock, self.s.sources, self.s.jobs, self.work)
 
     def step(self, dt=1.0):
         """Hours pass; returns the ledger of the step."""
@@ -75,7 +68,7 @@ def test_offered_load_is_what_the_scenario_says(name):
     door = Door.__new__(Door)
     door.world, door.p, door.work, door.n = w, w.params, w.params.work, 96
     door.s = allocate(door.n, 4096, 2, w.n_pools, w.n_regions, len(w.source_names))
-    _begin(door.n, 7, 0, door.s.clock, door.s.sources, door.s.jobs, door.work)
+    begin(door.n, 7, 0, door.s.clock, door.s.sources, door.s.jobs, door.work)
     got, jobs, hours = np.zeros(len(w.source_names)), door.s.jobs, 3 * 168
     for _ in range(hours):
         door.step(1.0)
@@ -241,7 +234,7 @@ def replayed(rate=1.0, seed=1, n=1, places=512):
         "arrival_h": arrival,
     }
     door.work = w._replace(**replace)
-    _begin(n, seed, 0, door.s.clock, door.s.sources, door.s.jobs, door.work)
+    begin(n, seed, 0, door.s.clock, door.s.sources, door.s.jobs, door.work)
     return door, times, first
 
 

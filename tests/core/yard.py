@@ -39,6 +39,16 @@ def give_back_all(n_envs, jobs, pools, fleet):
                 jobs.status[b, j] = FREE
 
 
+def run_pools(s, dt, fleet, geo, work, lo=0, hi=None):
+    """Pools of environments [lo, hi) at work for `dt` h, with an empty ledger before; returns the ledger."""
+    hi = len(s.clock.now_h) if hi is None else hi
+    for part in ("terms", "flows", "counts"):
+        getattr(s.ledger, part)[:] = 0.0
+    execute(lo, hi, dt, s.clock, s.jobs, s.sources, s.pools, s.plants, fleet, geo, work, s.ledger)
+    s.clock.now_h[lo:hi] += dt
+    return s.ledger
+
+
 class Yard:
     """One pool of the smoke world, as many devices as asked for, and jobs on their way to it."""
 
@@ -80,26 +90,7 @@ class Yard:
             getattr(jobs, name)[b, :n] = value
 
     def run(self, dt, lo=0, hi=None):
-        s = self.s
-        hi = len(s.clock.now_h) if hi is None else hi
-        for part in ("terms", "flows", "counts"):
-            getattr(s.ledger, part)[:] = 0.0
-        execute(
-            lo,
-            hi,
-            dt,
-            s.clock,
-            s.jobs,
-            s.sources,
-            s.pools,
-            s.plants,
-            self.fleet,
-            self.geo,
-            self.work,
-            s.ledger,
-        )
-        s.clock.now_h[lo:hi] += dt
-        return s.ledger
+        return run_pools(self.s, dt, self.fleet, self.geo, self.work, lo, hi)
 
 
 def run_through(yard, n, dt, steps=10**6):

@@ -194,12 +194,9 @@ def test_rate_formats_and_windows(write):
         read_rates(path, (0, 5))
 
 
-def test_servegen_weeks(root):
-    folder = root.parent / "shared" / "data" / "open" / "jobs"
-    if not folder.is_dir():
-        pytest.skip("no folder of real job traces beside the checkout (shared/data/open/jobs)")
+def test_servegen_weeks(job_traces):
     for name, steps in (("m-small_week1", 1008), ("m-mid_week1", 1008), ("mm-image_day1", 144)):
-        series = read_rates(folder / f"infer_servegen_{name}.csv.gz")
+        series = read_rates(job_traces / f"infer_servegen_{name}.csv.gz")
         assert len(series.rate) == steps
         assert series.step_h == pytest.approx(1 / 6)
         assert series.rate.mean() > 1.0

@@ -24,15 +24,6 @@ TRACES = {  # file, format
 }
 
 
-@pytest.fixture(scope="module")
-def folder(root):
-    """Real job traces, which are not part of the project."""
-    path = root.parent / "shared" / "data" / "open" / "jobs"
-    if not path.is_dir():
-        pytest.skip("no folder of real job traces beside the checkout (shared/data/open/jobs)")
-    return path
-
-
 def integral(y, x):
     """Trapezoidal rule (NumPy renamed its own in 2.0)."""
     return np.sum(0.5 * (y[1:] + y[:-1]) * np.diff(x))
@@ -114,10 +105,10 @@ def test_training_durations_are_conditional_on_the_gang(name):
 
 
 @pytest.mark.parametrize("kind", list(TRACES))
-def test_synthetic_durations_resemble_the_trace(kind, folder):
+def test_synthetic_durations_resemble_the_trace(kind, job_traces):
     file, form = TRACES[kind]
     where = {"job_class": "BE"} if kind == "batch" else None
-    real = read_trace(folder / file, form, where=where)
+    real = read_trace(job_traces / file, form, where=where)
     made = synthetic_table(kind, np.random.default_rng(3), max_h=1e9, min_h=0.0)
     assert ks(np.log(real.work_h), np.log(made.work_h)) < 0.11
     assert ks(real.gang.astype(float), made.gang.astype(float)) < 0.11
@@ -255,9 +246,9 @@ def test_normal_quantiles():
         ("hpc_NASA-iPSC-1993-3.1-cln.swf.gz", "swf", 18239),
     ],
 )
-def test_every_open_trace_is_read(folder, file, form, kept):
+def test_every_open_trace_is_read(job_traces, file, form, kept):
     start = time.perf_counter()
-    table, report = load_trace(folder / file, form)
+    table, report = load_trace(job_traces / file, form)
     seconds = time.perf_counter() - start
     assert seconds < 3.0  # 0.2 s on an idle core
     assert len(table.gang) == report.kept == kept
@@ -271,8 +262,8 @@ def test_every_open_trace_is_read(folder, file, form, kept):
     assert file in str(report)
 
 
-def test_philly_is_read_as_the_fit_says(folder):
-    table, report = load_trace(folder / TRACES["training"][0], "philly")
+def test_philly_is_read_as_the_fit_says(job_traces):
+    table, report = load_trace(job_traces / TRACES["training"][0], "philly")
     figures = fits()["training_philly"]
     one = table.gang == 1
     assert np.mean(one) == pytest.approx(figures["gpus_per_job"][1], abs=1e-3)
@@ -285,8 +276,8 @@ def test_philly_is_read_as_the_fit_says(folder):
     assert report.filled == ("memory_gib", "data_gb", "checkpoint_h", "comm")
 
 
-def test_splits_of_a_real_trace_share_no_job(folder):
-    file = folder / TRACES["training"][0]
+def test_splits_of_a_real_trace_share_no_job(job_traces):
+    file = job_traces / TRACES["training"][0]
     whole = read_trace(file, "philly")
     parts = [read_trace(file, "philly", w) for w in ((0, 672), (672, 1008), (1008, 1344))]
     assert sum(len(p.gang) for p in parts) == len(whole.gang)
@@ -302,8 +293,8 @@ def test_every_synthetic_default_is_a_real_job():
         assert synthetic_table(kind, np.random.default_rng(0), 50).work_h.min() >= MIN_H
 
 
-def test_compressed_or_plain(folder, tmp_path):
-    file = folder / TRACES["hpc"][0]
+def test_compressed_or_plain(job_traces, tmp_path):
+    file = job_traces / TRACES["hpc"][0]
     plain = tmp_path / "trace.csv"
     plain.write_bytes(gzip.decompress(file.read_bytes()))
     one, two = read_trace(file, "cerit"), read_trace(plain, "cerit")

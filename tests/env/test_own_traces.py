@@ -239,23 +239,15 @@ OPEN = {  # every file of the folder: reader, rows
 }
 
 
-@pytest.fixture(scope="module")
-def folder(root):
-    path = root.parent / "shared" / "data" / "open" / "jobs"
-    if not path.is_dir():
-        pytest.skip("no folder of real job traces beside the checkout (shared/data/open/jobs)")
-    return path
-
-
-def test_every_open_file_has_a_reader(folder):
-    assert {p.name for p in folder.iterdir()} == set(OPEN)
+def test_every_open_file_has_a_reader(job_traces):
+    assert {p.name for p in job_traces.iterdir()} == set(OPEN)
     for name, (read, rows) in OPEN.items():
-        assert read(folder / name) == rows, name
+        assert read(job_traces / name) == rows, name
 
 
-def test_a_mapped_trace_is_the_trace(folder):
+def test_a_mapped_trace_is_the_trace(job_traces):
     """Philly through the generic schema: the same jobs, and its virtual clusters as tenants."""
-    path = folder / "train_philly_2017_sep18_nov12.csv.gz"
+    path = job_traces / "train_philly_2017_sep18_nov12.csv.gz"
     names = {"arrival_utc": "arrival_utc", "duration_s": "duration_s", "gang": "n_gpu", "tenant": "group"}
     own, theirs = read_trace(path, "csv", columns=names, kind="training"), read_trace(path, "philly")
     for name in ("arrival_h", "gang", "work_h", "memory_gib", "comm"):
