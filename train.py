@@ -123,7 +123,7 @@ def stop(flag: Any) -> None:
 
 def begin(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
     """A new run."""
-    for_recipe, for_scenario = overrides(args.overrides)
+    for_recipe, for_scenario = recipes.split_overrides(args.overrides)
     flags = {
         "scenario": args.scenario, "algo": args.algo, "seed": args.seed, "timesteps": args.timesteps,
         "envs": args.envs, "threads": args.threads, "evaluation.every": args.eval_every,
@@ -164,21 +164,6 @@ def tell(args: Args, world: Any) -> None:
     """Say what the data lacked."""
     for note in () if args.quiet else world.data_notes:
         print(f"data: {note}", file=sys.stderr)
-
-
-def overrides(pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """`PATH=VALUE` words as dictionaries, for the recipe and for the scenario.
-
-    Raises:
-        UserError: where there is no `=`.
-    """
-    for pair in pairs:
-        if "=" not in pair:
-            raise UserError(f"--set {pair!r} is not PATH=VALUE, e.g. jobs.training.load=0.7")
-    words = dict(pair.split("=", 1) for pair in pairs)
-    prefix = "recipe."
-    recipe = {k.removeprefix(prefix): v for k, v in words.items() if k.startswith(prefix)}
-    return recipe, {k: v for k, v in words.items() if not k.startswith(prefix)}
 
 
 if __name__ == "__main__":

@@ -115,13 +115,20 @@ class EntityNetwork(nn.Module):
         width: W, width of entity embeddings and of the context.
         pair_width: X, width of the hidden layer of the pair score.
         current: column of `regions` that marks the region being decided (sequential view).
+        moves: whether jobs that run or queue at a pool may be sent elsewhere; else they are not looked at.
     """
 
     def __init__(
-        self, columns: Mapping[str, int], levels: int, width: int = 48, pair_width: int = 32, current: int = 0
+        self,
+        columns: Mapping[str, int],
+        levels: int,
+        width: int = 48,
+        pair_width: int = 32,
+        current: int = 0,
+        moves: bool = True,
     ) -> None:
         super().__init__()
-        self.levels, self.width, self.current = levels, width, current
+        self.levels, self.width, self.current, self.moves = levels, width, current, moves
         self.jobs = Columns(columns["jobs"], width)
         self.pools = Columns(columns["pools"], width)
         self.regions = Columns(columns["regions"], width)
@@ -145,11 +152,13 @@ class EntityNetwork(nn.Module):
         self.cool_score = nn.Linear(width, N_HEADS * levels)
         self.value_hidden = nn.Linear(width, width)
         self.value_out = nn.Linear(width, 1)
+        self.value_job = nn.Linear(pair_width, 1, bias=False)
         self._initialise()
 
     def _initialise(self) -> None:
         """Orthogonal weights; small ones where choices are scored, so that a new policy is nearly uniform."""
         small = {self.pair_score: 0.1, self.leave_score: 0.1, self.cool_score: 0.01, self.value_out: 1.0}
+        small[self.value_job] = 0.1
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.orthogonal_(module.weight, gain=small.get(module, 2.0**0.5))
@@ -171,6 +180,9 @@ class EntityNetwork(nn.Module):
         legal = obs["mask"] > 0.5
         placing = legal[:, : q * (p + 1)].reshape(n * q, p + 1)
         cooling = legal[:, q * (p + 1) :].reshape(n, r * N_HEADS, self.levels)
+        if not self.moves:
+            there = (obs["jobs"].flatten(0, 1)[:, AT_POOL] > 0.5).any(1, keepdim=True)
+            placing = placing & torch.cat([torch.ones_like(there), ~there.expand(-1, p)], 1)
         real = placing[:, 1:].any(1)
         rows = torch.arange(n * q, device=real.device) if dense else real.nonzero().squeeze(1)
         env = torch.div(rows, q, rounding_mode="floor")
@@ -178,11 +190,13 @@ class EntityNetwork(nn.Module):
         jobs, pools, regions, context = self._embed(
             obs, obs["jobs"].flatten(0, 1).index_select(0, rows), env, weight
         )
-        pairs = obs["pairs"].flatten(0, 1).index_select(0, rows)
         allowed = placing.index_select(0, rows)
-        scores = self._scores(pairs, jobs, pools, context, env, allowed)
+        scores, worth = self._scores(
+            obs["pairs"].flatten(0, 1), rows, jobs, pools, context, env, allowed, dense
+        )
         cool = self._cooling(regions, context.unsqueeze(1)).view(n, r * N_HEADS, self.levels)
-        return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), self._value(context))
+        value = self._value(context).index_add(0, env, worth * weight)
+        return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value)
 
     def sequential(self, obs: Observation) -> tuple[Tensor, Tensor]:
         """Scores `[N, A]` of the choices of the head being decided (illegal: `ILLEGAL`) and value `[N]`.
@@ -192,20 +206,29 @@ class EntityNetwork(nn.Module):
                 A]`, head `[N, 6]` one-hot (placement, then the heads of a region); A = max(P + 1, L).
         """
         n, p = obs["pools"].shape[:2]
-        legal = obs["mask"] > 0.5
-        head = obs["head"]
+        legal, head = self.open_choices(obs), obs["head"]
         env = (head[:, 0] > 0.5).nonzero().squeeze(1)
         job_rows = obs["jobs"][:, 0].index_select(0, env)
         jobs, pools, regions, context = self._embed(obs, job_rows, env, torch.ones_like(job_rows[:, 0]))
         allowed = legal[:, : p + 1].index_select(0, env)
-        scores = self._scores(obs["pairs"][:, 0].index_select(0, env), jobs, pools, context, env, allowed)
+        scores, worth = self._scores(
+            obs["pairs"].flatten(0, 1), env, jobs, pools, context, env, allowed, False
+        )
         place = context.new_zeros(n, p + 1).index_add(0, env, scores)
         marked = obs["regions"][..., self.current : self.current + 1]  # [N, R, 1]; all zero while placing
         cool = self._cooling((regions * marked).sum(1), context).view(n, N_HEADS, self.levels)
         cool = (cool * head[:, 1:, None]).sum(1)
         width = legal.shape[1]
         both = functional.pad(place, (0, width - p - 1)) + functional.pad(cool, (0, width - self.levels))
-        return both.masked_fill(~legal, ILLEGAL), self._value(context)
+        return both.masked_fill(~legal, ILLEGAL), self._value(context).index_add(0, env, worth)
+
+    def open_choices(self, obs: Observation) -> Tensor:
+        """What may be chosen for the head being decided (sequential view): bool `[N, A]`."""
+        legal = obs["mask"] > 0.5
+        if self.moves:
+            return legal
+        stays = (obs["jobs"][:, 0][:, AT_POOL] > 0.5).any(1) & (obs["head"][:, 0] > 0.5)
+        return torch.cat([legal[:, :1], legal[:, 1:] & ~stays.unsqueeze(1)], 1)
 
     def _embed(
         self, obs: Observation, job_rows: Tensor, env: Tensor, weight: Tensor
@@ -228,19 +251,41 @@ class EntityNetwork(nn.Module):
         return jobs, pools, regions, torch.relu(context)
 
     def _scores(
-        self, pairs: Tensor, jobs: Tensor, pools: Tensor, context: Tensor, env: Tensor, allowed: Tensor
-    ) -> Tensor:
-        """Placement logits `[M, P+1]` of the jobs in observations `env`."""
+        self,
+        pairs: Tensor,
+        rows: Tensor,
+        jobs: Tensor,
+        pools: Tensor,
+        context: Tensor,
+        env: Tensor,
+        allowed: Tensor,
+        dense: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Placement logits `[M, P+1]` of jobs `rows` of `pairs` in observations `env`, and what each adds to the value.
+
+        Pairs that the mask forbids are not computed unless `dense`.
+        """
+        n_pools, legal = pools.shape[1], allowed[:, 1:]
+        every = torch.arange(legal.numel(), device=legal.device)
+        flat = every if dense else every[legal.flatten()]
+        m, p = torch.div(flat, n_pools, rounding_mode="floor"), flat % n_pools
         by_pool = self.pair_pool(pools) + self.pair_context(context).unsqueeze(1)  # [N, P, X]
+        columns = pairs.flatten(0, 1).index_select(0, rows.index_select(0, m) * n_pools + p)
         hidden = torch.relu(
-            self.pairs(pairs) + self.pair_job(jobs).unsqueeze(1) + by_pool.index_select(0, env)
+            self.pairs(columns)
+            + self.pair_job(jobs).index_select(0, m)
+            + by_pool.flatten(0, 1).index_select(0, env.index_select(0, m) * n_pools + p)
         )
         score = self.pair_score(hidden).squeeze(-1)
-        legal = allowed[:, 1:].to(hidden.dtype)
-        seen = torch.einsum("mp,mpx->mx", legal, hidden) / legal.sum(1, keepdim=True).clamp(min=1.0)
+        scores = score.new_full((legal.numel(),), ILLEGAL).index_copy(0, flat, score).view(legal.shape)
+        if dense:
+            hidden = hidden * legal.flatten().unsqueeze(1)
+        seen = hidden.new_zeros(len(jobs), hidden.shape[1]).index_add(0, m, hidden)
+        seen = seen / legal.sum(1, keepdim=True).clamp(min=1)
         by_env = self.leave_context(context).index_select(0, env)
-        leave = self.leave_score(torch.relu(self.leave_job(jobs) + by_env + self.leave_pairs(seen)))
-        return torch.cat([leave, score], 1).masked_fill(~allowed, ILLEGAL)
+        outlook = torch.relu(self.leave_job(jobs) + by_env + self.leave_pairs(seen))
+        logits = torch.cat([self.leave_score(outlook), scores], 1).masked_fill(~allowed, ILLEGAL)
+        return logits, self.value_job(outlook).squeeze(1)
 
     def _cooling(self, region: Tensor, context: Tensor) -> Tensor:
         """Cooling logits `[..., 5 L]` of region embeddings `[..., W]`."""
@@ -275,4 +320,5 @@ class EntityNetwork(nn.Module):
         """
         with torch.no_grad():
             self.value_out.weight.mul_(gain)
+            self.value_job.weight.mul_(gain)
             self.value_out.bias.mul_(gain).add_(shift)

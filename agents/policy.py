@@ -1,6 +1,7 @@
 """Policies by name. A policy is anything with Stable-Baselines3's `predict` on a batch of observations.
 
-Specs: `rule:PLACEMENT+COOLING` (see `rule_names`), `run:DIR` (a training run; loads torch when asked for).
+Specs: `rule:PLACEMENT+COOLING` (see `rule_names`), `run:DIR` (a training run), `trained:NAME` (a shipped one); the
+last two load torch when asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gcn_env.errors import UserError, nearest
 from gcn_env.scenario.compile import World
 
 Array = npt.NDArray[Any]
-KINDS = ("rule", "run")
+KINDS = ("rule", "run", "trained")
 BEST_PLACEMENTS = (
     "cost-greedy",
     "cost-greedy-deferral",
@@ -102,10 +103,12 @@ def load(spec: str, world: World) -> Policy:
     """
     kind, colon, rest = spec.partition(":")
     if not colon or kind not in KINDS:
-        raise UserError(f"policy {spec!r}: write rule:PLACEMENT+COOLING or run:DIR{nearest(kind, KINDS)}")
+        raise UserError(
+            f"policy {spec!r}: write rule:PLACEMENT+COOLING, run:DIR or trained:NAME{nearest(kind, KINDS)}"
+        )
     if kind == "rule":
         return _rule(rest, world)
-    from agents.training import load_policy
+    from agents.training import load_policy, load_shipped
 
-    policy: Policy = load_policy(rest, world)
+    policy: Policy = load_policy(rest, world) if kind == "run" else load_shipped(rest, world)
     return policy

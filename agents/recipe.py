@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ class Network(Strict):
 
     width: int = Field(64, ge=4)
     pair_width: int = Field(48, ge=4)
+    moves: bool = Field(True, description="whether jobs that run or queue at a pool may be sent elsewhere")
 
 
 class Ppo(Strict):
@@ -40,6 +41,7 @@ class Ppo(Strict):
     value_weight: float = Field(0.5, ge=0)
     max_grad_norm: float = Field(0.5, gt=0)
     target_kl: float | None = Field(0.03, gt=0)
+    twins: int = Field(1, ge=1, description="environments that share their seeds, each others' baseline")
 
 
 class Dqn(Strict):
@@ -99,6 +101,7 @@ class Recipe(Strict):
     envs: int = Field(64, ge=1)
     threads: int = Field(1, ge=1, description="of torch; the networks are too small to gain from a second")
     stagger: bool = True
+    shaping: bool = Field(True, description="pay a choice at once by what it raised the expected cost to go")
     network: Network = Network()
     ppo: Ppo = Ppo()
     dqn: Dqn = Dqn()
@@ -181,3 +184,18 @@ def load(name: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
     """
     path = find(name)
     return checked(apply_overrides(read_yaml(path), overrides or {}), str(path))
+
+
+def split_overrides(pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """`PATH=VALUE` words as dictionaries, for the recipe (`recipe.` before the path) and for the scenario.
+
+    Raises:
+        UserError: where there is no `=`.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise UserError(f"--set {pair!r} is not PATH=VALUE, e.g. jobs.training.load=0.7")
+    words = dict(pair.split("=", 1) for pair in pairs)
+    prefix = "recipe."
+    recipe = {k.removeprefix(prefix): v for k, v in words.items() if k.startswith(prefix)}
+    return recipe, {k: v for k, v in words.items() if not k.startswith(prefix)}

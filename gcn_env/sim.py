@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gcn_env import drivers
 from gcn_env.action import head_sizes
+from gcn_env.core.commitments import commitments
 from gcn_env.core.costs import N_COSTS
 from gcn_env.core.params import SPLITS
 from gcn_env.core.rng import next_seed
@@ -211,6 +212,12 @@ class Sim:
         self._begin(b, next_seed(self.state.clock.seed[b]))
         self.reward[b], self.done[b], self.closed[b] = 0.0, False, True
         self.state.clock.illegal[b] = 0
+
+    def commitments(self) -> npt.NDArray[np.float64]:
+        """What all unfinished work is expected to cost from now on, USD [B]: for learners, never booked."""
+        usd = np.zeros(self.n_envs)
+        commitments(0, self.n_envs, self.state, self.world.params, self._view.cost, usd)
+        return usd
 
     def _begin(self, b: int, seed: Any) -> None:
         w = self.world

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.networks import ILLEGAL, LEGAL, EntityNetwork
-from agents.sb3.predict import AnySize
+from agents.sb3.predict import AnySize, to_tensors
 from agents.sb3.replay import SequentialReplay
 
 Array = npt.NDArray[Any]
@@ -90,7 +90,7 @@ class EntityQPolicy(AnySize, DQNPolicy):
 
 
 def random_legal(mask: Array) -> Array:
-    """One legal choice per row of `mask [B, A]`, all equally likely."""
+    """One choice per row of `mask [B, A]` (above 0.5: legal), all legal ones equally likely."""
     lots: Array = np.where(mask > 0.5, np.random.random(mask.shape), -1.0)  # noqa: NPY002
     return np.asarray(lots.argmax(1))
 
@@ -125,17 +125,22 @@ class MaskedDQN(DQN):
         """Greedy, or with the exploration rate a random legal choice, drawn per environment."""
         actions, state = self.policy.predict(observation, state, episode_start, deterministic)
         if not deterministic:
-            mask = np.atleast_2d(observation["mask"])
+            mask = self._open(observation)
             explore = np.random.random(len(mask)) < self.exploration_rate  # noqa: NPY002
             actions = np.where(explore, random_legal(mask), actions).reshape(np.shape(actions))
         return actions, state
+
+    def _open(self, observation: Any) -> Array:
+        """What the network may choose, `[B, A]`."""
+        tensors, _ = to_tensors(observation, self.device)
+        return np.asarray(self.q_net.net.open_choices(tensors).cpu().numpy())
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[Array, Array]:
         obs: Any = self._last_obs
         if self.num_timesteps < learning_starts:
-            actions = random_legal(obs["mask"])
+            actions = random_legal(self._open(obs))
         else:
             actions, _ = self.predict(obs, deterministic=False)
         return actions, actions

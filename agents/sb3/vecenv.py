@@ -51,6 +51,9 @@ class SimLike(Protocol):
     def restore(self, snapshot: Any) -> Any:
         """Go back to a snapshot."""
 
+    def commitments(self) -> npt.NDArray[np.float64]:
+        """What all unfinished work is expected to cost from now on, USD `[B]`."""
+
 
 class Books:
     """Ledger sums over all environments since the last `take`: what TensorBoard shows of a rollout."""
@@ -107,21 +110,33 @@ def action_space(world: Any, view: str) -> spaces.Space[Any]:
 class SimVecEnv(VecEnv):
     """Stable-Baselines3's vector environment over a simulator of B environments.
 
-    `reward` is the simulator's, or that on the learner's scale where a `RewardScale` is given; episode
-    figures in `infos` are always the simulator's. Infos carry `closed` in the sequential view, and at the end
+    `reward` is the simulator's, or that on the learner's scale where a `RewardScale` is given, with the shaping
+    of `gcn_env.core.commitments` where a discount is given; episode figures in `infos` are always the
+    simulator's. Infos carry `closed` in the sequential view, and at the end
     of an episode `terminal_observation`, `episode` (r, l, t), `kpi` and `TimeLimit.truncated`.
 
     Args:
         sim: the simulator, with autoreset.
-        seed: environment i starts from seed `seed + i`.
+        seed: environment i starts from seed `seed + i // twins`.
         scale: the learner's reward scale, which observes every reward.
-        raw: hand out the simulator's rewards all the same (a replay buffer scales them when it samples).
+        raw: hand out rewards in the simulator's unit all the same (a replay buffer scales them when it
+            samples).
+        shaping: discount per control step of the shaped reward; None: rewards as they are booked.
+        twins: so many environments in a row live through the same arrivals, prices, weather and failures.
     """
 
     def __init__(
-        self, sim: SimLike, seed: int = 0, scale: RewardScale | None = None, raw: bool = False
+        self,
+        sim: SimLike,
+        seed: int = 0,
+        scale: RewardScale | None = None,
+        raw: bool = False,
+        shaping: float | None = None,
+        twins: int = 1,
     ) -> None:
         self.sim, self.scale, self._seed, self._raw = sim, scale, seed, raw or scale is None
+        self.shaping, self.twins = shaping, twins
+        self._potential = np.zeros(sim.n_envs)
         self.sequential = sim.view == "sequential"
         self._actions: Array = np.zeros(0, np.int64)
         self._start = time.perf_counter()
@@ -136,14 +151,32 @@ class SimVecEnv(VecEnv):
 
     def reset(self) -> Observation:
         """Start all environments; those without a seed of their own (`seed()`) start from `seed + i`."""
-        given = [self._seed + i if s is None else s for i, s in enumerate(self._seeds)]
+        given = [self._seed + i // self.twins if s is None else s for i, s in enumerate(self._seeds)]
         self.sim.reset(np.asarray(given, np.uint64))
         self._reset_seeds()
         self._reset_options()
         self.episode_reward[:] = 0.0
         self.episode_steps[:] = 0
-        self.books.restart()
+        self.begin()
         return self.observe()
+
+    def begin(self) -> None:
+        """Count rewards and figures from the simulator's present state on."""
+        self.books.restart()
+        if self.shaping is not None:
+            self._potential = self._phi()
+
+    def _phi(self) -> npt.NDArray[np.float64]:
+        return -self.sim.commitments() / self.sim.world.reference_usd
+
+    def _shaped(self) -> npt.NDArray[np.float64]:
+        """Rewards `[B]` with the change of the potential added; an episode's last state has none."""
+        sim = self.sim
+        if self.shaping is None:
+            return sim.reward
+        before, self._potential = self._potential, self._phi()
+        change = self.shaping * np.where(sim.done, 0.0, self._potential) - before
+        return sim.reward + np.where(sim.closed, change, 0.0)
 
     def step_async(self, actions: Array) -> None:
         """Keep the choices for `step_wait`."""
@@ -159,11 +192,12 @@ class SimVecEnv(VecEnv):
         self.episode_reward += sim.reward
         self.episode_steps += closed
         self.books.step(done, closed)
-        reward = sim.reward.astype(np.float32)
+        shaped = self._shaped()
+        reward = shaped.astype(np.float32)
         if self.scale is not None:
-            self.scale.observe(sim.reward, closed, done)
+            self.scale.observe(shaped, closed, done)
             if not self._raw:
-                reward = self.scale.scaled(sim.reward, closed)
+                reward = self.scale.scaled(shaped, closed)
         infos: list[dict[str, Any]]
         infos = (
             [{"closed": c} for c in closed.tolist()]
@@ -205,6 +239,7 @@ class SimVecEnv(VecEnv):
         self.sim.restore(state["sim"])
         self.episode_reward[:] = state["episode_reward"]
         self.episode_steps[:] = state["episode_steps"]
+        self.begin()
         self.books.sums = [np.array(a) for a in state["books"]]
         self.books.steps = int(state["book_steps"])
         return self.observe()

@@ -2,6 +2,7 @@
 
 from agents.training.loop import train
 from agents.training.policy import TrainedPolicy, load_policy
+from agents.training.shipped import load_shipped
 from agents.training.steward import Flag, Interrupted
 
-__all__ = ["Flag", "Interrupted", "TrainedPolicy", "load_policy", "train"]
+__all__ = ["Flag", "Interrupted", "TrainedPolicy", "load_policy", "load_shipped", "train"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
 from agents.recipe import Recipe
 from agents.sb3.dqn import EntityQPolicy, MaskedDQN
+from agents.sb3.headwise import HeadwisePPO
 from agents.sb3.ppo import EntityPolicy, RolloutBuffer
 from agents.sb3.replay import SequentialReplay
 from agents.sb3.scaling import RewardScale
@@ -42,6 +42,7 @@ def network_arguments(recipe: Recipe, levels: int) -> dict[str, Any]:
         "width": recipe.network.width,
         "pair_width": recipe.network.pair_width,
         "current": REGIONS.index("is_current"),
+        "moves": recipe.network.moves,
     }
 
 
@@ -64,7 +65,7 @@ class Learner:
 
     recipe: Recipe
     env: SimVecEnv
-    model: PPO | MaskedDQN
+    model: HeadwisePPO | MaskedDQN
     scale: RewardScale
     network: dict[str, Any]
 
@@ -167,22 +168,30 @@ def build(world: Any, recipe: Recipe, device: str = "auto", factory: MakeSim | N
     sim = (factory or make_sim)(world, recipe.envs, recipe.view)
     scale = RewardScale(recipe.envs, recipe.gamma, world.horizon)
     network = network_arguments(recipe, world.n_levels)
-    env = SimVecEnv(sim, recipe.seed, scale, raw=recipe.algo == "dqn")
+    env = SimVecEnv(
+        sim,
+        recipe.seed,
+        scale,
+        raw=recipe.algo == "dqn",
+        shaping=recipe.gamma if recipe.shaping else None,
+        twins=recipe.ppo.twins if recipe.algo == "ppo" else 1,
+    )
     common: dict[str, Any] = {
         "policy_kwargs": {"network": network}, "seed": recipe.seed, "device": device, "gamma": recipe.gamma,
     }  # fmt: skip
-    model = _ppo(recipe, env, common) if recipe.algo == "ppo" else _dqn(recipe, env, scale, common)
+    model = _ppo(recipe, env, scale, common) if recipe.algo == "ppo" else _dqn(recipe, env, scale, common)
     model.set_logger(Logger(folder=None, output_formats=[]))
     return Learner(recipe, env, model, scale, network)
 
 
-def _ppo(recipe: Recipe, env: SimVecEnv, common: dict[str, Any]) -> PPO:
+def _ppo(recipe: Recipe, env: SimVecEnv, scale: RewardScale, common: dict[str, Any]) -> HeadwisePPO:
     r = recipe.ppo
-    return PPO(
+    return HeadwisePPO(
         EntityPolicy, env, learning_rate=schedule(r.learning_rate, r.final_learning_rate), n_steps=r.n_steps,
         batch_size=r.batch_size, n_epochs=r.epochs, gae_lambda=r.gae_lambda, clip_range=r.clip_range,
         ent_coef=r.entropy, vf_coef=r.value_weight, max_grad_norm=r.max_grad_norm, target_kl=r.target_kl,
-        rollout_buffer_class=RolloutBuffer, **common,
+        rollout_buffer_class=RolloutBuffer, rollout_buffer_kwargs={"twins": r.twins},
+        scale=scale if recipe.shaping else None, **common,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from stable_baselines3.common.logger import configure
@@ -27,6 +28,7 @@ def train(
     quiet: bool = False,
     flag: Flag | None = None,
     factory: MakeSim | None = None,
+    watch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train a policy in a run folder that exists.
 
@@ -39,6 +41,7 @@ def train(
         quiet: no progress bar.
         flag: raise it to stop at the next place where the run can be resumed exactly.
         factory: makes the simulator (tests).
+        watch: told of every validation (steps, USD per episode); what it raises ends the training.
 
     Returns:
         timesteps, steps per second, validation cost of the last and of the best policy [USD per episode].
@@ -63,7 +66,7 @@ def train(
         else:
             _warm_up(learner, world, bar)
         learner.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
-        steward = Steward(learner, world, run, flag, bar, saved)
+        steward = Steward(learner, world, run, flag, bar, saved, watch)
         before, start = learner.model.num_timesteps, time.perf_counter()
         learner.model.learn(
             recipe.timesteps - before, callback=steward, log_interval=None if recipe.algo == "dqn" else 1,  # type: ignore[arg-type]
@@ -74,7 +77,7 @@ def train(
         cost = steward.validate()
         steward.checkpoint()
         learner.model.logger.dump(learner.model.num_timesteps)
-    run.note(status="finished")
+    run.note(status="finished", seconds=round(run.progress().get("seconds", 0.0) + seconds, 1))
     return {
         "timesteps": learner.model.num_timesteps,
         "steps_per_s": (learner.model.num_timesteps - before) / seconds,

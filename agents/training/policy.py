@@ -48,6 +48,19 @@ class TrainedPolicy:
         return (chosen if batched else chosen[0]), state
 
 
+def check_levels(levels: int, world: Any, what: str) -> None:
+    """Refuse a world with another number of cooling levels.
+
+    Raises:
+        UserError: naming both.
+    """
+    if levels != world.n_levels:
+        raise UserError(
+            f"{what} was trained with {levels} levels per cooling head; {world.name} has {world.n_levels} "
+            "(decisions.cooling_levels)"
+        )
+
+
 def load_policy(path: str | Path, world: Any, device: str = "cpu") -> TrainedPolicy:
     """The policy of a run folder (its best on validation weeks, else its last), or of one checkpoint file.
 
@@ -71,11 +84,7 @@ def load_policy(path: str | Path, world: Any, device: str = "cpu") -> TrainedPol
         content = read(run.best) if run.best.is_file() else latest(run)
     check_layout(content["observation"], str(where))
     network = content["network"]
-    if network["levels"] != world.n_levels:
-        raise UserError(
-            f"{where} was trained with {network['levels']} levels per cooling head; {world.name} has "
-            f"{world.n_levels} (decisions.cooling_levels)"
-        )
+    check_levels(network["levels"], world, str(where))
     net = EntityNetwork(**network)
     net.load_state_dict(content["net"])
     return TrainedPolicy(net.to(device).eval(), "joint" if content["algo"] == "ppo" else "sequential")

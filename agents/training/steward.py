@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,21 @@ class Steward(BaseCallback):
         flag: asks to stop.
         bar: progress bar, in environment steps.
         saved: `steward` part of the checkpoint resumed from.
+        watch: told of every validation.
     """
 
     def __init__(
-        self, learner: Learner, world: Any, run: RunFolder, flag: Flag, bar: Bar, saved: dict[str, Any]
+        self,
+        learner: Learner,
+        world: Any,
+        run: RunFolder,
+        flag: Flag,
+        bar: Bar,
+        saved: dict[str, Any],
+        watch: Callable[[int, float], None] | None = None,
     ) -> None:
         super().__init__()
+        self._watch = watch
         self.learner, self.world, self.run, self.flag, self.bar = learner, world, run, flag, bar
         recipe = learner.recipe
         self._validate, self._checkpoints, self._total = (
@@ -135,6 +145,8 @@ class Steward(BaseCallback):
         if cost < self.best:
             self.best = cost
             save(self.run.best, {**self.learner.weights(), "observation": layout(), "total_usd": cost})
+        if self._watch is not None:
+            self._watch(self.num_timesteps, cost)
         return cost
 
     def checkpoint(self) -> None:

@@ -46,8 +46,8 @@ class Spread:
 
     def __init__(self, learner: Learner, horizon: int) -> None:
         self._env = learner.env
-        n = self._env.num_envs
-        self._due = np.arange(n) * horizon // n
+        n, twins = self._env.num_envs, self._env.twins
+        self._due = np.arange(n) // twins * twins * horizon // n
         self._kept: Any = None
         self._reward = np.zeros(n)
         self._have = np.zeros(n, np.bool_)
@@ -71,7 +71,7 @@ class Spread:
         self.visit()
         env.sim.restore(self._kept)
         env.episode_reward[:], env.episode_steps[:] = self._reward, self._due
-        env.books.restart()
+        env.begin()
         return env.observe()
 
 
@@ -140,7 +140,7 @@ def imitate(learner: Learner, choose: Choose, obs: dict[str, Array], say: Say) -
             with torch.no_grad():
                 value = policy.predict_values(_tensors(obs, model.device))
             new, reward, done, _ = env.step(actions)
-            buffer.add(obs, actions, reward, begins, value, torch.zeros_like(value))
+            buffer.add(obs, actions, reward, begins, value, torch.zeros(actions.shape))
             obs, begins = new, done  # type: ignore[assignment]
         with torch.no_grad():
             last = policy.predict_values(_tensors(obs, model.device))

@@ -86,7 +86,7 @@ def _expect(b, now, jobs, pools):
 
 
 @inlined()
-def _rates(b, signals, pools, plants, fleet):
+def rates(b, signals, pools, plants, fleet):
     """USD per reference hour of a rank by pool and class, over the next day's outlook; last row: the lowest."""
     n = fleet.region.shape[0]
     rate, n_classes = pools.rate, pools.pace.shape[2]
@@ -136,7 +136,7 @@ def _movable(b, dt, filled, clock, signals, jobs, sources, pools, plants, fleet,
     """Slots left over go to jobs at a pool that a move could save most, weighed by how long they were not seen."""
     now, step, first, n_slots = clock.now_h[b], clock.step[b], filled, min(filled + MOST, jobs.slot.shape[1])
     _expect(b, now, jobs, pools)
-    _rates(b, signals, pools, plants, fleet)
+    rates(b, signals, pools, plants, fleet)
     for j in range(jobs.n_live[b]):
         status = jobs.status[b, j]
         if status < QUEUED or not may_move(b, j, now, dt, jobs, plants, fleet, work):

@@ -1,0 +1,140 @@
+"""PPO whose surrogate is summed over heads, each with an advantage of its own.
+
+A step has some thirty heads and one reward. Under one ratio for all of them a small change of each leaves the clip
+range; so every head has its own ratio. And what a placement costs at once is known when it is chosen (`cost` of its
+pair, which the shaped reward pays): from a head's advantage the other placements' surprises are taken out. Other
+heads' choices are independent of this one's, so no gradient is biased by that (Wu et al., "Variance reduction for
+policy gradient with action-dependent factorized baselines", ICLR 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from torch import Tensor
+from torch.nn import functional
+
+from agents.networks import LEGAL, Joint
+from agents.sb3.ppo import EntityPolicy, RolloutBuffer
+from agents.sb3.scaling import RewardScale
+from gcn_env.observation import GLOBALS, PAIRS
+
+COST, HERE, SCALE = PAIRS.index("cost"), PAIRS.index("here"), GLOBALS.index("scale")
+
+
+def surprises(joint: Joint, placement: Tensor, obs: Mapping[str, Tensor], place: Tensor) -> Tensor:
+    """What each chosen placement costs at once, beyond what the policy costs on average, in reference steps `[M]`.
+
+    Args:
+        joint: what the network says.
+        placement: its log-probabilities `[M, P+1]`.
+        obs: observations of the joint view.
+        place: choices of the rows `[M]`.
+    """
+    pairs = obs["pairs"].flatten(0, 1).index_select(0, joint.rows)
+    usd = pairs[..., COST].sinh() / obs["globals"][:, SCALE].sinh().index_select(0, joint.env).unsqueeze(1)
+    legal = joint.placement[:, 1:] > LEGAL
+    stay = (usd * pairs[..., HERE]).sum(1, keepdim=True)
+    there = pairs[..., HERE].amax(1, keepdim=True) > 0
+    least = torch.where(there, stay, usd.masked_fill(~legal, torch.inf).amin(1, keepdim=True))
+    extra = functional.pad(
+        torch.where(legal, usd - least, 0.0), (1, 0)
+    )  # to leave a job costs nothing at once
+    return extra.gather(1, place.unsqueeze(1)).squeeze(1) - (extra * placement.exp()).sum(1)
+
+
+class HeadwisePPO(PPO):
+    """`stable_baselines3.PPO` with a ratio and an advantage for each head.
+
+    Args:
+        args: of the library's.
+        scale: the learner's reward scale; None where rewards are not shaped: all heads share one advantage.
+        kwargs: of the library's.
+    """
+
+    policy: EntityPolicy
+    rollout_buffer: RolloutBuffer  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, scale: RewardScale | None = None, **kwargs: Any) -> None:
+        self.scale = scale
+        super().__init__(*args, **kwargs)
+
+    def _advantages(self, heads: Any, batch: Any, actions: Tensor) -> Tensor:
+        """Advantages `[N, H]` of the heads, each kind of head on a scale of its own."""
+        n, q = heads.joint.cooling.shape[0], batch.observations["jobs"].shape[1]
+        joint, own = heads.joint, torch.zeros(n * q, device=actions.device)
+        if self.scale is not None:
+            place = actions[:, :q].flatten().index_select(0, joint.rows)
+            extra = surprises(joint, heads.placement.detach(), batch.observations, place)
+            own = own.index_copy(0, joint.rows, extra / self.scale.spread)
+        own = own.view(n, q)
+        without = (batch.advantages + own.sum(1)).unsqueeze(1)
+        placing, real = without - own, torch.zeros(n * q, dtype=torch.bool, device=actions.device)
+        real = real.index_fill(0, joint.rows, True).view(n, q)
+        placing, cooling = _standardised(placing, real), _standardised(without, torch.ones_like(without) > 0)
+        return torch.cat([placing, cooling.expand(-1, actions.shape[1] - q)], 1)
+
+    def train(self) -> None:
+        """Passes over the rollout, until the policy has moved as far as `target_kl`."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        clip = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        said: dict[str, list[float]] = {}
+        moving = True
+        for _ in range(self.n_epochs):
+            for batch in self.rollout_buffer.get(self.batch_size):
+                actions = batch.actions.long()
+                heads, value = self.policy.heads(batch.observations)
+                with torch.no_grad():
+                    advantage = self._advantages(heads, batch, actions)
+                change = heads.log_prob(actions) - batch.old_log_prob
+                ratio = change.exp()
+                gain = torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip, 1 + clip))
+                policy_loss = -gain.sum(1).mean()
+                value_loss = functional.mse_loss(batch.returns, value)
+                entropy = heads.entropy().mean()
+                loss = policy_loss - self.ent_coef * entropy + self.vf_coef * value_loss
+                with torch.no_grad():
+                    kl = (ratio - 1 - change).sum(1).mean().item()
+                figures = {
+                    "policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": -entropy,
+                    "clip_fraction": ((ratio - 1).abs() > clip).float().sum() / len(actions),
+                }  # fmt: skip
+                for name, figure in figures.items():
+                    said.setdefault(name, []).append(figure.item())
+                said.setdefault("approx_kl", []).append(kl)
+                if self.target_kl is not None and kl > 1.5 * self.target_kl:
+                    moving = False
+                    break
+                self.policy.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+            self._n_updates += 1
+            if not moving:
+                break
+        self._tell(said, loss.item(), clip)
+
+    def _tell(self, said: dict[str, list[float]], loss: float, clip: float) -> None:
+        """The library's tags."""
+        buffer = self.rollout_buffer
+        spread = np.var(buffer.returns)
+        explained = np.nan if spread == 0 else 1 - np.var(buffer.returns - buffer.values) / spread
+        for name, values in said.items():
+            self.logger.record(f"train/{name}", float(np.mean(values)))
+        self.logger.record("train/loss", loss)
+        self.logger.record("train/explained_variance", float(explained))
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip)
+
+
+def _standardised(values: Tensor, real: Tensor) -> Tensor:
+    """Values `[N, K]` less their mean, over their standard deviation, both over the entries that are `real`."""
+    sample = values[real]
+    if sample.numel() < 2:
+        return torch.zeros_like(values)
+    return torch.where(real, (values - sample.mean()) / (sample.std() + 1e-8), 0.0)
