@@ -99,8 +99,11 @@ def start(args: Args, command: str) -> int:
     flag = Flag()
     signal.signal(signal.SIGINT, lambda *_: stop(flag))
     resume = args.resume is not None
+    others = [load_world(name, {}, args.data) for name in recipe.worlds]
     try:
-        result = train(world, recipe, run, resume=resume, device=args.device, quiet=args.quiet, flag=flag)
+        result = train(
+            world, recipe, run, resume=resume, device=args.device, quiet=args.quiet, flag=flag, others=others
+        )
     except Interrupted:
         print(f"stopped and saved; go on with: python train.py --resume {run.path}", file=sys.stderr)
         return 130

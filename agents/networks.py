@@ -11,7 +11,7 @@ Shapes: N observations, Q slots, P pools, R regions, M jobs with a choice, L lev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -298,20 +298,23 @@ class EntityNetwork(nn.Module):
         return value.squeeze(1)
 
     @torch.no_grad()
-    def standardise(self, obs: Observation) -> None:
-        """Set every encoder's column statistics from a sample of joint or sequential observations.
+    def standardise(self, samples: Sequence[Observation]) -> None:
+        """Set every encoder's column statistics from samples of joint or sequential observations, one a world.
 
         Rows of jobs and pairs that offer no choice are padding and do not count.
         """
-        q, p = obs["jobs"].shape[1], obs["pools"].shape[1]
-        placing = obs["mask"][:, : q * (p + 1)].reshape(-1, q, p + 1) > 0.5
-        real = placing[..., 1:].any(-1) & placing.any(-1)
-        if "head" in obs:
-            real = obs["head"][:, :1] > 0.5
-        self.jobs.standardise(obs["jobs"][real])
-        self.pairs.standardise(obs["pairs"][real].flatten(0, 1))
-        for name in ("pools", "regions", "globals"):
-            getattr(self, name).standardise(obs[name])
+        rows: dict[str, list[Tensor]] = {name: [] for name in ENTITIES}
+        for obs in samples:
+            q, p = obs["jobs"].shape[1], obs["pools"].shape[1]
+            placing = obs["mask"][:, : q * (p + 1)].reshape(-1, q, p + 1) > 0.5
+            real = placing[..., 1:].any(-1) & placing.any(-1)
+            if "head" in obs:
+                real = obs["head"][:, :1] > 0.5
+            for name in ENTITIES:
+                seen = obs[name][real] if name in ("jobs", "pairs") else obs[name]
+                rows[name].append(seen.flatten(0, -2))
+        for name in ENTITIES:
+            getattr(self, name).standardise(torch.cat(rows[name]))
 
     def rescale_value(self, gain: float, shift: float) -> None:
         """Make the value `gain * value + shift`, exactly: what was learned survives a change of scale.

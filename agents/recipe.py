@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gcn_env.errors import UserError, nearest
 from gcn_env.scenario.load import apply_overrides, read_yaml
@@ -96,18 +96,31 @@ class Recipe(Strict):
 
     algo: Literal["ppo", "dqn"] = "ppo"
     scenario: str = "default"
+    worlds: tuple[str, ...] = Field(
+        (), description="further scenarios, trained on in turn, a rollout each (PPO)"
+    )
     seed: int = Field(0, ge=0, lt=1 << 31)
     timesteps: int = Field(500_000, ge=1)
     envs: int = Field(64, ge=1)
     threads: int = Field(1, ge=1, description="of torch; the networks are too small to gain from a second")
     stagger: bool = True
-    shaping: bool = Field(True, description="pay a choice at once by what it raised the expected cost to go")
+    shaping: bool = Field(
+        True, description="rewards as they accrue: a choice is paid by what it raises expected cost"
+    )
     network: Network = Network()
     ppo: Ppo = Ppo()
     dqn: Dqn = Dqn()
     warm_start: WarmStart = WarmStart()
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
+
+    @model_validator(mode="after")
+    def _one_world_for_dqn(self) -> Recipe:
+        if self.worlds and self.algo == "dqn":
+            raise ValueError(
+                "worlds: a replay buffer holds one shape of observation; DQN learns in one world"
+            )
+        return self
 
     @property
     def view(self) -> Literal["joint", "sequential"]:

@@ -34,7 +34,7 @@ SPACES: dict[str, dict[str, Any]] = {
         "ppo.epochs": [1, 4],
         "ppo.gae_lambda": [0.9, 0.995],
         "ppo.target_kl": {"log": [0.01, 0.2]},
-        "ppo.twins": {"choices": [1, 2, 4, 8]},
+        "ppo.gamma": {"choices": [0.99, 0.995, 0.999]},
     },
     "dqn": {
         "dqn.learning_rate": {"log": [3e-5, 1e-3]},

@@ -42,6 +42,9 @@ class Probe(FakeSim):
             mask[:] = 1.0
         self.look()
 
+    def commitments(self):
+        return np.zeros(self.n_envs)
+
     def look(self):
         """What is seen."""
 

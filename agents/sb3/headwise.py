@@ -1,15 +1,17 @@
 """PPO whose surrogate is summed over heads, each with an advantage of its own.
 
 A step has some thirty heads and one reward. Under one ratio for all of them a small change of each leaves the clip
-range; so every head has its own ratio. And what a placement costs at once is known when it is chosen (`cost` of its
-pair, which the shaped reward pays): from a head's advantage the other placements' surprises are taken out. Other
+range; so every head has its own ratio. And what a placement adds to the expected cost is known when it is chosen (its
+pair's columns say it, and rewards as they accrue pay it at once): from a head's advantage the other placements'
+surprises are taken out. Other
 heads' choices are independent of this one's, so no gradient is biased by that (Wu et al., "Variance reduction for
 policy gradient with action-dependent factorized baselines", ICLR 2018).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,14 +22,18 @@ from torch.nn import functional
 
 from agents.networks import LEGAL, Joint
 from agents.sb3.ppo import EntityPolicy, RolloutBuffer
-from agents.sb3.scaling import RewardScale
+from agents.sb3.vecenv import SimVecEnv
 from gcn_env.observation import GLOBALS, PAIRS
 
-COST, HERE, SCALE = PAIRS.index("cost"), PAIRS.index("here"), GLOBALS.index("scale")
+LEAST_USD = 0.01  # that a step is taken to cost
+PAID = [PAIRS.index(f"{name}_usd") for name in ("energy", "carbon", "egress", "rent")]
+AT_ONCE = [PAIRS.index(f"{name}_usd") for name in ("late", "slo")]  # certain where nothing waits
+WAIT, HERE, SCALE = PAIRS.index("wait"), PAIRS.index("here"), GLOBALS.index("scale")
+NO_WAIT = 1e-5  # what a compressed column may show for zero
 
 
 def surprises(joint: Joint, placement: Tensor, obs: Mapping[str, Tensor], place: Tensor) -> Tensor:
-    """What each chosen placement costs at once, beyond what the policy costs on average, in reference steps `[M]`.
+    """What each chosen placement raises the expected cost by, beyond the policy's mean, in reference steps `[M]`.
 
     Args:
         joint: what the network says.
@@ -36,7 +42,10 @@ def surprises(joint: Joint, placement: Tensor, obs: Mapping[str, Tensor], place:
         place: choices of the rows `[M]`.
     """
     pairs = obs["pairs"].flatten(0, 1).index_select(0, joint.rows)
-    usd = pairs[..., COST].sinh() / obs["globals"][:, SCALE].sinh().index_select(0, joint.env).unsqueeze(1)
+    reference = obs["globals"][:, SCALE].sinh().clamp(min=LEAST_USD)
+    usd = pairs[..., PAID].sinh().sum(-1)
+    usd = usd + pairs[..., AT_ONCE].sinh().sum(-1) * (pairs[..., WAIT] < NO_WAIT)
+    usd = usd / reference.index_select(0, joint.env).unsqueeze(1)
     legal = joint.placement[:, 1:] > LEGAL
     stay = (usd * pairs[..., HERE]).sum(1, keepdim=True)
     there = pairs[..., HERE].amax(1, keepdim=True) > 0
@@ -47,30 +56,76 @@ def surprises(joint: Joint, placement: Tensor, obs: Mapping[str, Tensor], place:
     return extra.gather(1, place.unsqueeze(1)).squeeze(1) - (extra * placement.exp()).sum(1)
 
 
+@dataclass
+class Stage:
+    """A world that is learned in: its environments, their rollout, and where they are."""
+
+    env: SimVecEnv
+    buffer: RolloutBuffer
+    obs: Any = None
+    starts: Any = None
+
+
 class HeadwisePPO(PPO):
-    """`stable_baselines3.PPO` with a ratio and an advantage for each head.
+    """`stable_baselines3.PPO` with a ratio and an advantage for each head, in one world or several.
+
+    Several worlds take turns, a rollout each; the network does not know how many jobs, pools and regions there are.
 
     Args:
-        args: of the library's.
-        scale: the learner's reward scale; None where rewards are not shaped: all heads share one advantage.
+        policy: class of the policy.
+        env: environments of the first world.
+        others: as many environments of each further world.
+        twins: see `RolloutBuffer`.
         kwargs: of the library's.
     """
 
     policy: EntityPolicy
     rollout_buffer: RolloutBuffer  # type: ignore[assignment]
 
-    def __init__(self, *args: Any, scale: RewardScale | None = None, **kwargs: Any) -> None:
-        self.scale = scale
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        policy: type[EntityPolicy],
+        env: SimVecEnv,
+        others: Sequence[SimVecEnv] = (),
+        twins: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        alike = {"twins": twins}
+        super().__init__(
+            policy, env, rollout_buffer_class=RolloutBuffer, rollout_buffer_kwargs=alike, **kwargs
+        )
+        self.stages = [Stage(env, self.rollout_buffer)]
+        for other in others:
+            space: Any = other.observation_space
+            buffer = RolloutBuffer(
+                self.n_steps, space, other.action_space, self.device, self.gae_lambda, self.gamma,
+                self.n_envs, twins=twins,
+            )  # fmt: skip
+            self.stages.append(Stage(other, buffer))
+        self.turn = 0
+
+    def enter(self, turn: int) -> None:
+        """Go to another stage, at the place where it was left."""
+        old, new = self.stages[self.turn], self.stages[turn]
+        old.obs, old.starts = self._last_obs, self._last_episode_starts
+        self.turn, self.env, self.rollout_buffer = turn, new.env, new.buffer
+        self._last_obs, self._last_episode_starts = new.obs, new.starts
+
+    def collect_rollouts(self, env: Any, callback: Any, rollout_buffer: Any, n_rollout_steps: int) -> bool:
+        """As the library's, in the world whose turn it is."""
+        self.enter((self.turn + 1) % len(self.stages))
+        assert self.env is not None
+        return super().collect_rollouts(self.env, callback, self.rollout_buffer, n_rollout_steps)
 
     def _advantages(self, heads: Any, batch: Any, actions: Tensor) -> Tensor:
         """Advantages `[N, H]` of the heads, each kind of head on a scale of its own."""
         n, q = heads.joint.cooling.shape[0], batch.observations["jobs"].shape[1]
         joint, own = heads.joint, torch.zeros(n * q, device=actions.device)
-        if self.scale is not None:
+        env: Any = self.env
+        if env.shaping:
             place = actions[:, :q].flatten().index_select(0, joint.rows)
             extra = surprises(joint, heads.placement.detach(), batch.observations, place)
-            own = own.index_copy(0, joint.rows, extra / self.scale.spread)
+            own = own.index_copy(0, joint.rows, extra / env.scale.spread)
         own = own.view(n, q)
         without = (batch.advantages + own.sum(1)).unsqueeze(1)
         placing, real = without - own, torch.zeros(n * q, dtype=torch.bool, device=actions.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from stable_baselines3.common.logger import Logger
 from agents.recipe import Recipe
 from agents.sb3.dqn import EntityQPolicy, MaskedDQN
 from agents.sb3.headwise import HeadwisePPO
-from agents.sb3.ppo import EntityPolicy, RolloutBuffer
+from agents.sb3.ppo import EntityPolicy
 from agents.sb3.replay import SequentialReplay
 from agents.sb3.scaling import RewardScale
 from agents.sb3.vecenv import SimLike, SimVecEnv
 from agents.training.checkpoints import pack, random_state, set_random_state, unpack
+from gcn_env.errors import UserError
 from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
 
 RISE = 0.05
@@ -64,10 +65,22 @@ class Learner:
     """What is trained, and everything that a resumed run needs of it."""
 
     recipe: Recipe
-    env: SimVecEnv
+    worlds: list[Any]
+    envs: list[SimVecEnv]
     model: HeadwisePPO | MaskedDQN
-    scale: RewardScale
     network: dict[str, Any]
+
+    @property
+    def env(self) -> SimVecEnv:
+        """The environments that are played now."""
+        env: Any = self.model.env
+        return env  # type: ignore[no-any-return]
+
+    @property
+    def scale(self) -> RewardScale:
+        """Their reward scale."""
+        assert self.env.scale is not None
+        return self.env.scale
 
     @property
     def net(self) -> Any:
@@ -76,7 +89,14 @@ class Learner:
         return policy.net if self.recipe.algo == "ppo" else policy.q_net.net
 
     def refresh_scale(self) -> None:
-        """Bring the reward scale up to date, and the value with it."""
+        """Bring the reward scale up to date, and the value with it.
+
+        Several worlds share a value: the scale of each is set once.
+        """
+        if len(self.envs) > 1:
+            if self.scale.weight == 0.0:
+                self.scale.refresh()
+            return
         change = self.scale.refresh()
         self.net.rescale_value(change.gain, change.shift)
         if self.recipe.algo == "dqn":
@@ -92,7 +112,8 @@ class Learner:
             "n_updates": m._n_updates,
             "episode_num": m._episode_num,
             "progress_remaining": m._current_progress_remaining,
-            "starts": m._last_episode_starts,
+            "turn": m.turn if isinstance(m, HeadwisePPO) else 0,
+            "starts": self._starts(),
             "episodes": [[e["r"], e["l"], e["t"]] for e in m.ep_info_buffer or ()],
         }
         replay = None
@@ -104,7 +125,7 @@ class Learner:
             "policy": policy.state_dict(),
             "optimizer": policy.optimizer.state_dict(),
             "learner": pack(learner),
-            "env": pack({"vec": self.env.state(), "scale": self.scale.state()}),
+            "env": pack(self._places()),
             "replay": replay,
             "random": random_state(),
         }
@@ -136,18 +157,36 @@ class Learner:
         if isinstance(m, MaskedDQN):
             m._n_calls, m.exploration_rate = int(learner["n_calls"]), float(learner["exploration_rate"])
             m.replay_buffer.load(unpack_replay(content["replay"]))
-        env = unpack(content["env"], {"vec": self.env.state(), "scale": self.scale.state()})
-        obs: Any = self.env.load(env["vec"])
-        self.scale.load(env["scale"])
-        m._last_obs = obs
-        m._last_episode_starts = learner["starts"].numpy()
+        for k, place in enumerate(unpack(content["env"], self._places())):
+            self.enter(k)
+            self._go_on(self.env.load(place["vec"]), learner["starts"][k].numpy())
+            self.scale.load(place["scale"])
+        self.enter(int(learner["turn"]))
         set_random_state(content["random"])
 
-    def start(self, obs: Any) -> None:
-        """Begin to learn at observation `obs` of the environment's present state."""
+    def _places(self) -> list[dict[str, Any]]:
+        return [
+            {"vec": env.state(), "scale": env.scale.state()} for env in self.envs if env.scale is not None
+        ]
+
+    def _starts(self) -> list[Any]:
+        m = self.model
+        if not isinstance(m, HeadwisePPO):
+            return [m._last_episode_starts]
+        return [m._last_episode_starts if k == m.turn else stage.starts for k, stage in enumerate(m.stages)]
+
+    def enter(self, turn: int) -> None:
+        """Go to the environments of world `turn`."""
+        if isinstance(self.model, HeadwisePPO):
+            self.model.enter(turn)
+
+    def _go_on(self, obs: Any, starts: Any) -> None:
         m: Any = self.model
-        m._last_obs = obs
-        m._last_episode_starts = np.ones(self.env.num_envs, np.bool_)
+        m._last_obs, m._last_episode_starts = obs, starts
+
+    def start(self, obs: Any) -> None:
+        """Begin to learn at observation `obs` of the environments' present state."""
+        self._go_on(obs, np.ones(self.env.num_envs, np.bool_))
 
 
 def unpack_replay(tree: dict[str, Any]) -> dict[str, Any]:
@@ -155,47 +194,61 @@ def unpack_replay(tree: dict[str, Any]) -> dict[str, Any]:
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in tree.items()}
 
 
-def build(world: Any, recipe: Recipe, device: str = "auto", factory: MakeSim | None = None) -> Learner:
-    """Simulator, environment and model; nothing has been reset or learned yet.
+def build(
+    world: Any,
+    recipe: Recipe,
+    device: str = "auto",
+    factory: MakeSim | None = None,
+    others: Sequence[Any] = (),
+) -> Learner:
+    """Simulators, environments and model; nothing has been reset or learned yet.
 
     Args:
         world: compiled scenario.
         recipe: all choices.
         device: `auto`, `cpu` or `cuda`.
         factory: makes the simulator; tests put their own here.
+        others: further worlds to learn in (PPO).
+
+    Raises:
+        UserError: if the worlds differ in their number of cooling levels.
     """
     torch.set_num_threads(recipe.threads)
-    sim = (factory or make_sim)(world, recipe.envs, recipe.view)
-    scale = RewardScale(recipe.envs, recipe.gamma, world.horizon)
+    worlds = [world, *others]
+    for other in others:
+        if other.n_levels != world.n_levels:
+            raise UserError(
+                f"{other.name} has {other.n_levels} cooling levels, {world.name} {world.n_levels}: one network "
+                "learns in worlds with equal decisions.cooling_levels"
+            )
+    envs = [_environment(w, recipe, factory or make_sim) for w in worlds]
     network = network_arguments(recipe, world.n_levels)
-    env = SimVecEnv(
-        sim,
-        recipe.seed,
-        scale,
-        raw=recipe.algo == "dqn",
-        shaping=recipe.gamma if recipe.shaping else None,
-        twins=recipe.ppo.twins if recipe.algo == "ppo" else 1,
-    )
     common: dict[str, Any] = {
         "policy_kwargs": {"network": network}, "seed": recipe.seed, "device": device, "gamma": recipe.gamma,
     }  # fmt: skip
-    model = _ppo(recipe, env, scale, common) if recipe.algo == "ppo" else _dqn(recipe, env, scale, common)
+    model = _ppo(recipe, envs, common) if recipe.algo == "ppo" else _dqn(recipe, envs[0], common)
     model.set_logger(Logger(folder=None, output_formats=[]))
-    return Learner(recipe, env, model, scale, network)
+    return Learner(recipe, worlds, envs, model, network)
 
 
-def _ppo(recipe: Recipe, env: SimVecEnv, scale: RewardScale, common: dict[str, Any]) -> HeadwisePPO:
+def _environment(world: Any, recipe: Recipe, factory: MakeSim) -> SimVecEnv:
+    scale = RewardScale(recipe.envs, recipe.gamma, world.horizon)
+    twins = recipe.ppo.twins if recipe.algo == "ppo" else 1
+    sim = factory(world, recipe.envs, recipe.view)
+    return SimVecEnv(sim, recipe.seed, scale, raw=recipe.algo == "dqn", shaping=recipe.shaping, twins=twins)
+
+
+def _ppo(recipe: Recipe, envs: Sequence[SimVecEnv], common: dict[str, Any]) -> HeadwisePPO:
     r = recipe.ppo
     return HeadwisePPO(
-        EntityPolicy, env, learning_rate=schedule(r.learning_rate, r.final_learning_rate), n_steps=r.n_steps,
-        batch_size=r.batch_size, n_epochs=r.epochs, gae_lambda=r.gae_lambda, clip_range=r.clip_range,
-        ent_coef=r.entropy, vf_coef=r.value_weight, max_grad_norm=r.max_grad_norm, target_kl=r.target_kl,
-        rollout_buffer_class=RolloutBuffer, rollout_buffer_kwargs={"twins": r.twins},
-        scale=scale if recipe.shaping else None, **common,
+        EntityPolicy, envs[0], envs[1:], learning_rate=schedule(r.learning_rate, r.final_learning_rate),
+        n_steps=r.n_steps, batch_size=r.batch_size, n_epochs=r.epochs, gae_lambda=r.gae_lambda,
+        clip_range=r.clip_range, ent_coef=r.entropy, vf_coef=r.value_weight, max_grad_norm=r.max_grad_norm,
+        target_kl=r.target_kl, twins=r.twins, **common,
     )  # fmt: skip
 
 
-def _dqn(recipe: Recipe, env: SimVecEnv, scale: RewardScale, common: dict[str, Any]) -> MaskedDQN:
+def _dqn(recipe: Recipe, env: SimVecEnv, common: dict[str, Any]) -> MaskedDQN:
     r = recipe.dqn
     return MaskedDQN(
         EntityQPolicy, env, learning_rate=schedule(r.learning_rate, r.final_learning_rate),
@@ -205,5 +258,5 @@ def _dqn(recipe: Recipe, env: SimVecEnv, scale: RewardScale, common: dict[str, A
         exploration_fraction=r.exploration_fraction, exploration_initial_eps=r.exploration_initial,
         exploration_final_eps=r.exploration_final, max_grad_norm=r.max_grad_norm, margin=r.margin,
         margin_weight=r.margin_weight, replay_buffer_class=SequentialReplay,
-        replay_buffer_kwargs={"gamma": r.gamma, "n_steps": r.n_steps, "scale": scale}, **common,
+        replay_buffer_kwargs={"gamma": r.gamma, "n_steps": r.n_steps, "scale": env.scale}, **common,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stable_baselines3.common.logger import configure
@@ -29,6 +29,7 @@ def train(
     flag: Flag | None = None,
     factory: MakeSim | None = None,
     watch: Callable[[int, float], None] | None = None,
+    others: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Train a policy in a run folder that exists.
 
@@ -42,6 +43,7 @@ def train(
         flag: raise it to stop at the next place where the run can be resumed exactly.
         factory: makes the simulator (tests).
         watch: told of every validation (steps, USD per episode); what it raises ends the training.
+        others: compiled `worlds` of the recipe.
 
     Returns:
         timesteps, steps per second, validation cost of the last and of the best policy [USD per episode].
@@ -51,7 +53,7 @@ def train(
         UserError: if there is nothing to resume, or the run is finished.
     """
     flag = flag or Flag()
-    learner = build(world, recipe, device, factory)
+    learner = build(world, recipe, device, factory, others)
     saved: dict[str, Any] = {}
     with Bar(recipe.timesteps, quiet) as bar:
         if resume:
@@ -64,7 +66,7 @@ def train(
             saved = content["steward"]
             bar.resume(learner.model.num_timesteps)
         else:
-            _warm_up(learner, world, bar)
+            _warm_up(learner, bar)
         learner.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         steward = Steward(learner, world, run, flag, bar, saved, watch)
         before, start = learner.model.num_timesteps, time.perf_counter()
@@ -86,21 +88,26 @@ def train(
     }
 
 
-def _warm_up(learner: Learner, world: Any, bar: Bar) -> None:
-    """Look around, imitate if the recipe says so, and hand the learner its first observation."""
+def _warm_up(learner: Learner, bar: Bar) -> None:
+    """Look around in every world, imitate if the recipe says so, and hand the learner its first observation."""
 
     def say(what: str, share: float) -> None:
         bar.phase(f"{what} {share:.0%}")
 
-    spec = learner.recipe.warm_start.policy
-    if spec is None:
-        obs = look_around(learner, explore(learner), world.horizon, say)
-    else:
-        from agents.policy import load  # here: rules are not needed otherwise
+    from agents.policy import load  # here: rules are not needed otherwise
 
-        choose = demonstrator(learner, load(spec, world), world.n_levels)
-        obs = look_around(learner, choose, world.horizon, say)
-        obs = imitate(learner, choose, obs, say)
-    learner.env.books.restart()
-    learner.start(obs)
+    spec = learner.recipe.warm_start.policy
+    chooses, samples = [], []
+    for k, world in enumerate(learner.worlds):
+        learner.enter(k)
+        choose = explore(learner)
+        if spec is not None:
+            choose = demonstrator(learner, load(spec, world), world.n_levels)
+        samples.append(look_around(learner, choose, world.horizon, say))
+        chooses.append(choose)
+    learner.net.standardise(samples)
+    if spec is not None:
+        imitate(learner, chooses, say)
+    for env in learner.envs:
+        env.books.restart()
     bar.phase("train")

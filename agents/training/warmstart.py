@@ -8,7 +8,7 @@ reward scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.sb3.dqn import MaskedDQN, random_legal
-from agents.sb3.ppo import EntityPolicy
 from agents.training.learner import Learner
 
 Array = npt.NDArray[Any]
@@ -82,8 +81,8 @@ def explore(learner: Learner) -> Choose:
     return lambda obs: learner.model.policy.predict(obs, deterministic=False)[0]
 
 
-def look_around(learner: Learner, choose: Choose, horizon: int, say: Say) -> dict[str, Array]:
-    """Play up to an episode by `choose`, set column statistics and reward scale, spread the environments.
+def look_around(learner: Learner, choose: Choose, horizon: int, say: Say) -> dict[str, Tensor]:
+    """Play up to an episode by `choose`, set the reward scale, spread the environments, and be ready to learn there.
 
     Args:
         learner: newly built.
@@ -92,13 +91,13 @@ def look_around(learner: Learner, choose: Choose, horizon: int, say: Say) -> dic
         say: told how far it is.
 
     Returns:
-        The observation to go on from.
+        A sample of what was seen, for the encoders' statistics.
     """
     env = learner.env
     obs = env.reset()
     spread = Spread(learner, horizon) if learner.recipe.stagger else None
     steps = horizon if spread else min(LOOK, horizon)
-    every = max(steps * env.num_envs // SAMPLES, 1)
+    every = max(steps * env.num_envs * len(learner.envs) // SAMPLES, 1)
     seen: list[dict[str, Array]] = []
     t = 0
     while env.episode_steps.max() < steps - 1:
@@ -109,46 +108,53 @@ def look_around(learner: Learner, choose: Choose, horizon: int, say: Say) -> dic
         obs, _, _, _ = env.step(choose(obs))  # type: ignore[assignment]
         t += 1
         say("look around", float(env.episode_steps.max()) / steps)
-    sample = {k: torch.from_numpy(np.concatenate([o[k] for o in seen])) for k in obs}
-    learner.net.standardise({k: v.to(learner.model.device) for k, v in sample.items()})
     learner.refresh_scale()
-    return spread.apply() if spread else obs
+    learner.start(spread.apply() if spread else obs)
+    device = learner.model.device
+    return {k: torch.from_numpy(np.concatenate([o[k] for o in seen])).to(device) for k in obs}
 
 
-def imitate(learner: Learner, choose: Choose, obs: dict[str, Array], say: Say) -> dict[str, Array]:
-    """Clone `choose` for the recipe's number of steps, the value of its states included.
+def imitate(learner: Learner, chooses: Sequence[Choose], say: Say) -> None:
+    """Clone the demonstrators (one a world) for the recipe's number of steps, the value of their states included.
 
-    PPO: cross-entropy to its choices and the value's squared error, chunk by chunk. DQN: its transitions are
-        put into
-    the replay buffer, marked as demonstrated, and learned from with the margin loss.
+    PPO: cross-entropy to their choices and the value's squared error, chunk by chunk, worlds in turn. DQN: their
+    transitions are put into the replay buffer, marked as demonstrated, and learned from with the margin loss.
     """
     start = learner.recipe.warm_start
     if learner.recipe.algo == "dqn":
-        return _demonstrate(learner, choose, obs, say)
+        _demonstrate(learner, chooses[0], say)
+        return
     model: Any = learner.model
-    policy: EntityPolicy = model.policy
-    env, buffer = learner.env, model.rollout_buffer
-    optimizer = policy.optimizer  # its moments are kept: they temper the first steps of learning
-    chunks = max(-(-start.steps // (buffer.buffer_size * env.num_envs)), 1)
-    begins = np.ones(env.num_envs, np.bool_)
+    buffer = model.rollout_buffer
+    optimizer = model.policy.optimizer  # its moments are kept: they temper the first steps of learning
+    chunks = max(-(-start.steps // (buffer.buffer_size * buffer.n_envs)), len(chooses))
     for chunk in range(chunks):
         for group in optimizer.param_groups:
             group["lr"] = start.learning_rate * (1.0 - chunk / chunks)
-        buffer.reset()
-        for _ in range(buffer.buffer_size):
-            actions = choose(obs)
-            with torch.no_grad():
-                value = policy.predict_values(_tensors(obs, model.device))
-            new, reward, done, _ = env.step(actions)
-            buffer.add(obs, actions, reward, begins, value, torch.zeros(actions.shape))
-            obs, begins = new, done  # type: ignore[assignment]
-        with torch.no_grad():
-            last = policy.predict_values(_tensors(obs, model.device))
-        buffer.compute_returns_and_advantage(last, begins)
+        learner.enter(chunk % len(chooses))
+        _play(learner, chooses[chunk % len(chooses)])
         agree = _fit(learner, optimizer)
         learner.refresh_scale()
         say(f"imitate (agreement {agree:.0%})", (chunk + 1) / chunks)
-    return obs
+
+
+def _play(learner: Learner, choose: Choose) -> None:
+    """Fill the rollout buffer with a demonstrator's choices."""
+    model: Any = learner.model
+    env, buffer, policy = learner.env, model.rollout_buffer, model.policy
+    obs, begins = model._last_obs, model._last_episode_starts
+    buffer.reset()
+    for _ in range(buffer.buffer_size):
+        actions = choose(obs)
+        with torch.no_grad():
+            value = policy.predict_values(_tensors(obs, model.device))
+        new, reward, done, _ = env.step(actions)
+        buffer.add(obs, actions, reward, begins, value, torch.zeros(actions.shape))
+        obs, begins = new, done
+    with torch.no_grad():
+        last = policy.predict_values(_tensors(obs, model.device))
+    buffer.compute_returns_and_advantage(last, begins)
+    model._last_obs, model._last_episode_starts = obs, begins
 
 
 def _fit(learner: Learner, optimizer: torch.optim.Optimizer) -> float:
@@ -173,9 +179,10 @@ def _tensors(obs: dict[str, Array], device: torch.device) -> dict[str, Tensor]:
     return {k: torch.from_numpy(v).to(device) for k, v in obs.items()}
 
 
-def _demonstrate(learner: Learner, choose: Choose, obs: dict[str, Array], say: Say) -> dict[str, Array]:
+def _demonstrate(learner: Learner, choose: Choose, say: Say) -> None:
     start, env = learner.recipe.warm_start, learner.env
     model: Any = learner.model
+    obs = model._last_obs
     assert isinstance(model, MaskedDQN)
     model.replay_buffer.demonstrating = True
     steps = -(-start.steps // env.num_envs)
@@ -197,7 +204,7 @@ def _demonstrate(learner: Learner, choose: Choose, obs: dict[str, Array], say: S
             say("imitate", done_updates / updates)
     model.q_net_target.load_state_dict(model.q_net.state_dict())
     model.lr_schedule = usual
-    return obs
+    learner.start(obs)
 
 
 class OneHead:

@@ -170,6 +170,9 @@ class FakeSim:
         if self.sequential:
             self._see()
 
+    def commitments(self):
+        return 30.0 * self.obs["globals"][:, 1].astype(float) + self.time
+
     def snapshot(self):
         return {
             "rng": self.rng.copy(), "time": self.time.copy(), "head": self.head.copy(),

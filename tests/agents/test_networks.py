@@ -225,7 +225,7 @@ def test_column_statistics_are_those_of_real_rows(net):
     obs = joint_obs(n=400)
     obs["jobs"][:, :3] = obs["jobs"][:, :3] * 2.0 + 5.0
     obs["jobs"][:, 3] = 1e6  # an empty slot: padding
-    network.standardise(obs)
+    network.standardise([obs])
     real = obs["jobs"][:, :3]
     standard = (real - network.jobs.mean) * network.jobs.scale
     assert standard.mean().abs() < 0.2

@@ -1,0 +1,132 @@
+"""PPO by heads: surprises of placements, unbiased gradients, worlds in turn."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from agents import recipe as recipes
+from agents.networks import ILLEGAL, Joint
+from agents.sb3.headwise import HERE, PAID, SCALE, surprises
+from agents.training import train
+from agents.training.checkpoints import latest
+from agents.training.learner import build
+from gcn_env.errors import UserError
+from gcn_env.observation import GLOBALS, PAIRS
+from tests.agents.fakes import world
+from tests.agents.test_training import fake, same, small
+
+USD = torch.tensor([[3.0, 1.0, 9.0], [2.0, 6.0, 4.0]])  # two jobs, three pools
+
+
+def joint_of(logits, legal):
+    logits = logits.masked_fill(~legal, ILLEGAL)
+    return Joint(
+        torch.arange(2), torch.zeros(2, dtype=torch.int64), logits, torch.zeros(1, 1, 2), torch.zeros(1)
+    )
+
+
+def observation(reference=2.0, here=None):
+    pairs = torch.zeros(1, 2, 3, len(PAIRS))
+    pairs[0, :, :, PAID[0]] = USD.asinh()
+    if here is not None:
+        pairs[0, here[0], here[1], HERE] = 1.0
+    seen = torch.zeros(1, len(GLOBALS))
+    seen[0, SCALE] = float(np.arcsinh(reference))
+    return {"pairs": pairs, "globals": seen}
+
+
+def test_a_placement_surprises_by_its_regret():
+    legal = torch.ones(2, 4, dtype=torch.bool)
+    joint = joint_of(torch.zeros(2, 4), legal)
+    logp = joint.placement.log_softmax(1)
+    found = surprises(joint, logp, observation(), torch.tensor([3, 0]))
+    # regret of 8 USD at four USD a mean of (0 + 2 + 0 + 8) / 4; to leave costs nothing, of (0 + 0 + 4 + 2) / 4
+    assert torch.allclose(found, torch.tensor([8.0 - 2.5, -1.5]) / 2.0, atol=1e-5)
+
+
+def test_what_is_forbidden_is_no_measure():
+    legal = torch.ones(2, 4, dtype=torch.bool)
+    legal[0, 2] = False  # the cheapest pool of the first job
+    joint = joint_of(torch.zeros(2, 4), legal)
+    found = surprises(joint, joint.placement.log_softmax(1), observation(), torch.tensor([1, 1]))
+    assert torch.allclose(found[0], torch.tensor((0.0 - 6.0 / 3) / 2.0), atol=1e-5)
+
+
+def test_a_job_at_a_pool_is_measured_from_there():
+    legal = torch.ones(2, 4, dtype=torch.bool)
+    legal[1, 2] = False  # where it is
+    joint = joint_of(torch.zeros(2, 4), legal)
+    found = surprises(joint, joint.placement.log_softmax(1), observation(here=(1, 1)), torch.tensor([0, 1]))
+    assert torch.allclose(found[1], torch.tensor((-4.0 - (-4.0 - 2.0) / 3) / 2.0), atol=1e-5)
+
+
+def test_taking_out_other_heads_surprises_biases_nothing():
+    """Over all choices: the mean gradient with and without is the same, and the spread of its estimate is less."""
+    torch.manual_seed(0)
+    legal = torch.ones(2, 4, dtype=torch.bool)
+    logits = torch.randn(2, 4, requires_grad=True)
+    joint = joint_of(logits, legal)
+    logp = joint.placement.log_softmax(1)
+    obs = observation()
+    costs = torch.cat([torch.zeros(2, 1), USD - USD.amin(1, keepdim=True)], 1) / 2.0
+    mean = [torch.zeros(2, 4), torch.zeros(2, 4)]
+    square = [0.0, 0.0]
+    for choice in itertools.product(range(4), repeat=2):
+        place = torch.tensor(choice)
+        chosen = logp.gather(1, place.unsqueeze(1)).squeeze(1)
+        chance = chosen.sum().exp().item()
+        advantage = -(costs.gather(1, place.unsqueeze(1)).sum()) + 0.3 * float(choice[0] == choice[1])
+        extra = surprises(joint, logp.detach(), obs, place)
+        by_head = (advantage + extra.sum()) - extra
+        for k, a in enumerate((advantage.expand(2), by_head)):
+            (grad,) = torch.autograd.grad((a.detach() * chosen).sum(), logits, retain_graph=True)
+            mean[k] += chance * grad
+            square[k] += chance * grad.square().sum().item()
+    assert torch.allclose(mean[0], mean[1], atol=1e-5)
+    assert mean[0].abs().max() > 0.05
+    assert square[1] < 0.9 * square[0]
+
+
+def worlds():
+    return world(), [world(slots=2, pools=5, regions=3), world(slots=4, pools=2, regions=1)]
+
+
+def test_worlds_of_any_size_take_turns(tmp_path):
+    from agents import runs
+
+    first, others = worlds()
+    learner = build(first, small(), "cpu", fake, others)
+    shapes = [stage.buffer.observations["pools"].shape[2] for stage in learner.model.stages]
+    assert shapes == [3, 5, 2]
+    run = runs.create(tmp_path / "run", small(), first, "made up")
+    train(first, small(), run, quiet=True, factory=fake, others=others)
+    places = latest(run)["env"]
+    assert len(places) == 3
+    assert all(place["scale"]["weight"] > 0 for place in places)
+
+
+def test_a_run_in_several_worlds_resumes_exactly(tmp_path):
+    from agents import runs
+    from agents.training import Interrupted
+    from tests.agents.test_training import After
+
+    first, others = worlds()
+    whole = runs.create(tmp_path / "whole", small(), first, "made up")
+    train(first, small(), whole, quiet=True, factory=fake, others=others)
+    parts = runs.create(tmp_path / "parts", small(), first, "made up")
+    with pytest.raises(Interrupted):
+        train(first, small(), parts, quiet=True, factory=fake, others=others, flag=After(3))
+    train(first, small(), parts, resume=True, quiet=True, factory=fake, others=others)
+    same(latest(whole), latest(parts))
+
+
+def test_worlds_must_have_equal_levels():
+    with pytest.raises(UserError, match="cooling_levels"):
+        build(world(), small(), "cpu", fake, [world(levels=5)])
+
+
+def test_dqn_learns_in_one_world():
+    with pytest.raises(UserError, match="one shape of observation"):
+        recipes.checked({"algo": "dqn", "worlds": ["smoke"]}, "test")
