@@ -24,6 +24,7 @@ from gcn_env.observation import JOBS
 ILLEGAL = -1e30  # logit of what the mask forbids: finite, so that gradients and 0 x log 0 stay finite
 AT_POOL = [JOBS.index("queued"), JOBS.index("running")]
 LEGAL = 0.1 * ILLEGAL  # logits and log-likelihoods above this are legal choices'
+STILL = 1e-6  # deviation of a column that never moves
 ENTITIES = ("jobs", "pools", "regions", "pairs", "globals")
 
 Observation = Mapping[str, Tensor]
@@ -98,12 +99,14 @@ class Columns(nn.Module):
         """Take mean and scale from a sample `[..., columns]`.
 
         A column that hardly moves is not blown up (deviation of at least 0.1), and none is squeezed by more
-        than 10.
+        than 10. One that never moves is left out: its weight would never be learned, and where it has another value
+        (another carbon price, rent) would add noise.
         """
         if x.numel():
             flat = x.reshape(-1, x.shape[-1])
+            spread = flat.std(0, correction=0)
             self.mean.copy_(flat.mean(0))
-            self.scale.copy_(1.0 / flat.std(0, correction=0).clamp(0.1, 10.0))
+            self.scale.copy_(torch.where(spread < STILL, 0.0, 1.0 / spread.clamp(0.1, 10.0)))
 
 
 class EntityNetwork(nn.Module):

@@ -104,6 +104,12 @@ class Recipe(Strict):
     envs: int = Field(64, ge=1)
     threads: int = Field(1, ge=1, description="of torch; the networks are too small to gain from a second")
     stagger: bool = True
+    average: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="share that the averaged network keeps at each PPO update; it is what is validated",
+    )
     shaping: bool = Field(
         True, description="rewards as they accrue: a choice is paid by what it raises expected cost"
     )

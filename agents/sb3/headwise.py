@@ -29,6 +29,7 @@ LEAST_USD = 0.01  # that a step is taken to cost
 PAID = [PAIRS.index(f"{name}_usd") for name in ("energy", "carbon", "egress", "rent")]
 AT_ONCE = [PAIRS.index(f"{name}_usd") for name in ("late", "slo")]  # certain where nothing waits
 WAIT, HERE, SCALE = PAIRS.index("wait"), PAIRS.index("here"), GLOBALS.index("scale")
+MOST = 5.0  # mean deviations that an advantage counts at most
 NO_WAIT = 1e-5  # what a compressed column may show for zero
 
 
@@ -188,8 +189,14 @@ class HeadwisePPO(PPO):
 
 
 def _standardised(values: Tensor, real: Tensor) -> Tensor:
-    """Values `[N, K]` less their mean, over their standard deviation, both over the entries that are `real`."""
+    """Values `[N, K]` less their mean, over their mean deviation, within +-`MOST`; both over the entries `real`.
+
+    Tails are heavy (an outage, a job of a thousand devices): over a standard deviation, which they make, everyday
+    choices would hardly count.
+    """
     sample = values[real]
     if sample.numel() < 2:
         return torch.zeros_like(values)
-    return torch.where(real, (values - sample.mean()) / (sample.std() + 1e-8), 0.0)
+    centre = sample.mean()
+    scaled = (values - centre) / ((sample - centre).abs().mean() + 1e-8)
+    return torch.where(real, scaled.clamp(-MOST, MOST), 0.0)
