@@ -150,6 +150,8 @@ class EntityNetwork(nn.Module):
         self.leave_context = nn.Linear(width, pair_width, bias=False)
         self.leave_pairs = nn.Linear(pair_width, pair_width, bias=False)
         self.leave_score = nn.Linear(pair_width, 1)
+        self.cool_regions = Columns(columns["regions"], width)  # set-points share no encoder: see `_cooling`
+        self.cool_globals = Columns(columns["globals"], width)
         self.cool_region = nn.Linear(width, width)
         self.cool_context = nn.Linear(width, width, bias=False)
         self.cool_score = nn.Linear(width, N_HEADS * levels)
@@ -190,14 +192,12 @@ class EntityNetwork(nn.Module):
         rows = torch.arange(n * q, device=real.device) if dense else real.nonzero().squeeze(1)
         env = torch.div(rows, q, rounding_mode="floor")
         weight = real.index_select(0, rows).float()
-        jobs, pools, regions, context = self._embed(
-            obs, obs["jobs"].flatten(0, 1).index_select(0, rows), env, weight
-        )
+        jobs, pools, context = self._embed(obs, obs["jobs"].flatten(0, 1).index_select(0, rows), env, weight)
         allowed = placing.index_select(0, rows)
         scores, worth = self._scores(
             obs["pairs"].flatten(0, 1), rows, jobs, pools, context, env, allowed, dense
         )
-        cool = self._cooling(regions, context.unsqueeze(1)).view(n, r * N_HEADS, self.levels)
+        cool = self._cooling(obs).view(n, r * N_HEADS, self.levels)
         value = self._value(context).index_add(0, env, worth * weight)
         return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value)
 
@@ -212,14 +212,14 @@ class EntityNetwork(nn.Module):
         legal, head = self.open_choices(obs), obs["head"]
         env = (head[:, 0] > 0.5).nonzero().squeeze(1)
         job_rows = obs["jobs"][:, 0].index_select(0, env)
-        jobs, pools, regions, context = self._embed(obs, job_rows, env, torch.ones_like(job_rows[:, 0]))
+        jobs, pools, context = self._embed(obs, job_rows, env, torch.ones_like(job_rows[:, 0]))
         allowed = legal[:, : p + 1].index_select(0, env)
         scores, worth = self._scores(
             obs["pairs"].flatten(0, 1), env, jobs, pools, context, env, allowed, False
         )
         place = context.new_zeros(n, p + 1).index_add(0, env, scores)
         marked = obs["regions"][..., self.current : self.current + 1]  # [N, R, 1]; all zero while placing
-        cool = self._cooling((regions * marked).sum(1), context).view(n, N_HEADS, self.levels)
+        cool = (self._cooling(obs) * marked).sum(1).view(n, N_HEADS, self.levels)
         cool = (cool * head[:, 1:, None]).sum(1)
         width = legal.shape[1]
         both = functional.pad(place, (0, width - p - 1)) + functional.pad(cool, (0, width - self.levels))
@@ -235,8 +235,8 @@ class EntityNetwork(nn.Module):
 
     def _embed(
         self, obs: Observation, job_rows: Tensor, env: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Embeddings of jobs `[M, W]`, pools `[N, P, W]`, regions `[N, R, W]`, and the context `[N, W]`."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings of jobs `[M, W]` and pools `[N, P, W]`, and the context `[N, W]`."""
         jobs = torch.relu(self.jobs(job_rows))
         pools = torch.relu(self.pools(obs["pools"]))
         regions = torch.relu(self.regions(obs["regions"]))
@@ -251,7 +251,7 @@ class EntityNetwork(nn.Module):
             + self.means["pools"](pools.mean(1))
             + self.means["regions"](regions.mean(1))
         )
-        return jobs, pools, regions, torch.relu(context)
+        return jobs, pools, torch.relu(context)
 
     def _scores(
         self,
@@ -290,9 +290,15 @@ class EntityNetwork(nn.Module):
         logits = torch.cat([self.leave_score(outlook), scores], 1).masked_fill(~allowed, ILLEGAL)
         return logits, self.value_job(outlook).squeeze(1)
 
-    def _cooling(self, region: Tensor, context: Tensor) -> Tensor:
-        """Cooling logits `[..., 5 L]` of region embeddings `[..., W]`."""
-        hidden = torch.relu(self.cool_region(region) + self.cool_context(context))
+    def _cooling(self, obs: Observation) -> Tensor:
+        """Cooling logits `[N, R, 5 L]`.
+
+        Set-points move a hundredth of the bill. With encoders of their own they are not moved by what placements,
+        which move the rest, make of theirs.
+        """
+        regions = torch.relu(self.cool_regions(obs["regions"]))
+        context = torch.relu(self.cool_globals(obs["globals"]) + regions.mean(1))
+        hidden = torch.relu(self.cool_region(regions) + self.cool_context(context).unsqueeze(1))
         logits: Tensor = self.cool_score(hidden)
         return logits
 
@@ -318,6 +324,8 @@ class EntityNetwork(nn.Module):
                 rows[name].append(seen.flatten(0, -2))
         for name in ENTITIES:
             getattr(self, name).standardise(torch.cat(rows[name]))
+        self.cool_regions.standardise(torch.cat(rows["regions"]))
+        self.cool_globals.standardise(torch.cat(rows["globals"]))
 
     def rescale_value(self, gain: float, shift: float) -> None:
         """Make the value `gain * value + shift`, exactly: what was learned survives a change of scale.

@@ -41,6 +41,9 @@ class Ppo(Strict):
     value_weight: float = Field(0.5, ge=0)
     max_grad_norm: float = Field(0.5, gt=0)
     target_kl: float | None = Field(0.03, gt=0)
+    cooling: bool = Field(
+        True, description="whether set-points are explored and learned; else they stay the clone's"
+    )
     twins: int = Field(1, ge=1, description="environments that share their seeds, each others' baseline")
 
 

@@ -132,6 +132,8 @@ class HeadwisePPO(PPO):
         placing, real = without - own, torch.zeros(n * q, dtype=torch.bool, device=actions.device)
         real = real.index_fill(0, joint.rows, True).view(n, q)
         placing, cooling = _standardised(placing, real), _standardised(without, torch.ones_like(without) > 0)
+        if not self.policy.cooling:
+            cooling = torch.zeros_like(cooling)
         return torch.cat([placing, cooling.expand(-1, actions.shape[1] - q)], 1)
 
     def train(self) -> None:
@@ -152,7 +154,7 @@ class HeadwisePPO(PPO):
                 gain = torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip, 1 + clip))
                 policy_loss = -gain.sum(1).mean()
                 value_loss = functional.mse_loss(batch.returns, value)
-                entropy = heads.entropy().mean()
+                entropy = heads.entropy(self.policy.cooling).mean()
                 loss = policy_loss - self.ent_coef * entropy + self.vf_coef * value_loss
                 with torch.no_grad():
                     kl = (ratio - 1 - change).sum(1).mean().item()

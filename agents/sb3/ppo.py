@@ -43,11 +43,11 @@ class Heads:
         )
         return (logits + noise).argmax(-1)
 
-    def actions(self) -> Tensor:
-        """Sampled choices int64 `[N, Q + 5R]`."""
+    def actions(self, cooling: bool = True) -> Tensor:
+        """Sampled choices int64 `[N, Q + 5R]`; the likeliest set-points without `cooling`."""
         place = self.placement.new_zeros(self._n * self._q, dtype=torch.int64)
         place = place.index_copy(0, self.joint.rows, self._choose(self.joint.placement))
-        cool = self._choose(self.joint.cooling)
+        cool = self._choose(self.joint.cooling) if cooling else self.joint.cooling.argmax(2)
         return torch.cat([place.view(self._n, self._q), cool], 1)
 
     def _split(self, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,9 +61,12 @@ class Heads:
         placed = chosen.new_zeros(self._n * self._q).index_copy(0, self.joint.rows, chosen)
         return torch.cat([placed.view(self._n, self._q), self.cooling.gather(2, cool).squeeze(2)], 1)
 
-    def entropy(self) -> Tensor:
+    def entropy(self, cooling: bool = True) -> Tensor:
         """Entropy `[N]` over that of uniform choice among what is legal: 0..1 for any number of heads."""
-        spread = torch.cat([self._of(self.placement, self.joint.env), self._of(self.cooling, None)], 1)
+        placing = self._of(self.placement, self.joint.env)
+        if not cooling:
+            return placing[:, 0] / placing[:, 1].clamp(min=1e-6)
+        spread = torch.cat([placing, self._of(self.cooling, None)], 1)
         return spread[:, [0, 2]].sum(1) / spread[:, [1, 3]].sum(1).clamp(min=1e-6)
 
     def _of(self, logp: Tensor, env: Tensor | None) -> Tensor:
@@ -112,6 +115,7 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
         action_space: Q + 5R heads.
         lr_schedule: of the optimiser.
         network: keyword arguments of `EntityNetwork`.
+        cooling: explore set-points.
         kwargs: of Stable-Baselines3's policy.
     """
 
@@ -121,9 +125,10 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         network: Mapping[str, Any],
+        cooling: bool = True,
         **kwargs: Any,
     ) -> None:
-        self._network = dict(network)  # before the base class, which calls `_build`
+        self._network, self.cooling = dict(network), cooling  # before the base class, which calls `_build`
         kwargs.setdefault("optimizer_kwargs", {"eps": 1e-5})
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
@@ -136,7 +141,7 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "network": self._network}
+        return {**super()._get_constructor_parameters(), "network": self._network, "cooling": self.cooling}
 
     def heads(self, obs: Mapping[str, Tensor]) -> tuple[Heads, Tensor]:
         """The distribution over choices, and values `[N]`."""
@@ -146,7 +151,7 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
     def forward(self, obs: Any, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Choices `[N, Q + 5R]`, values `[N]` and log-likelihoods `[N, Q + 5R]`."""
         heads, value = self.heads(obs)
-        actions = decide(heads.joint, obs["jobs"]) if deterministic else heads.actions()
+        actions = decide(heads.joint, obs["jobs"]) if deterministic else heads.actions(self.cooling)
         return actions, value, heads.log_prob(actions)
 
     def predict_values(self, obs: Any) -> Tensor:

@@ -258,6 +258,7 @@ def _environment(world: Any, recipe: Recipe, factory: MakeSim) -> SimVecEnv:
 
 def _ppo(recipe: Recipe, envs: Sequence[SimVecEnv], common: dict[str, Any]) -> HeadwisePPO:
     r = recipe.ppo
+    common["policy_kwargs"] = {**common["policy_kwargs"], "cooling": r.cooling}
     return HeadwisePPO(
         EntityPolicy, envs[0], envs[1:], learning_rate=schedule(r.learning_rate, r.final_learning_rate),
         n_steps=r.n_steps, batch_size=r.batch_size, n_epochs=r.epochs, gae_lambda=r.gae_lambda,
