@@ -44,7 +44,7 @@ def device_usd(world: World, site: Sites, rate: Rates, prices: Prices) -> Array:
 
 def node_usd(site: Sites, prices: Prices) -> Array:
     """USD per kWh of node power [R, H]."""
-    return np.asarray(site.price * site.slope + prices.peak * site.low_slope
+    return np.asarray(site.price * site.slope + prices.peak * site.low_slope)
 
 
 def value_of_sites(site: Sites, prices: Prices) -> dict[str, float]:
