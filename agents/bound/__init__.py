@@ -48,10 +48,14 @@ TERMS = ("energy", "egress", "late", "settlement", "slo", "demand", "rest")
 
 
 class Bounds(NamedTuple):
-    """Lower bounds by episode."""
+    """Lower bounds by episode.
+
+    `terms` are those of the program's optimum, which leaves light classes of jobs out, carbon in `energy`; `rest` is
+    what the bound is more or less: those classes, allowances, whole jobs in place of the program's fractions.
+    """
 
     usd: Array  # float64 [E]
-    terms: Array  # float64 [E, len(TERMS)] USD as the program splits it, carbon in `energy`; `rest` is what is left
+    terms: Array  # float64 [E, len(TERMS)] USD
 
 
 def bound(world: World, seeds: Iterable[int], split: str = "test") -> npt.NDArray[np.float64]:
@@ -87,7 +91,7 @@ def _episode(world: World, seed: int, split: str, envelope: Envelope) -> tuple[f
     leases = [traffic_of(world, episode, s) for s in episode.leases]
     near = np.full((world.n_regions, episode.hours), TYPICAL)
     site = sites(world, episode, envelope, near)
-    shadow, node_kw, terms = program.solve(world, site, rate, works, leases)
+    shadow, node_kw, terms = program.solve(world, site, rate, program.heavy(works, rate), leases)
     closer = sites(world, episode, envelope, node_kw / world.params.geo.design_kw[:, None])
     best = max(sum(dual.total(world, s, rate, works, leases, shadow).values()) for s in (site, closer))
     always = haul(world, episode)[2] + world.params.geo.link_usd * episode.hours

@@ -85,7 +85,7 @@ def replay(world: World, seed: int, split: str) -> Episode:
     weekday = bank.weekday[clock.year[0]]
     for k in range(steps):
         dark[:, k], faulty[:, k] = plants.outage_h[0] > 0.0, plants.fault_h[0].max(1) > 0.0
-        sources.leased[:] = 0
+        sources.leased[:] = np.iinfo(np.int32).max // 2  # nothing is missing, so no lease takes a place
         arrive(0, 1, dt, at, clock, sources, jobs, work, geo, bank, money, ledger)
         for s in drawn:
             for r in range(n_regions):

@@ -20,11 +20,12 @@ from gcn_env.core.plant import THROTTLE_PER_K
 from gcn_env.core.plant_table import PLANT
 from gcn_env.core.power import HEAT_FLOOR, capped_clock, power_at, speed_at
 from gcn_env.core.state import CAP
-from gcn_env.core.thermal import air_chip_c, fan_target
+from gcn_env.core.thermal import FAN_LAG_S, air_chip_c, fan_target
 from gcn_env.scenario.compile import World
 
 Array = npt.NDArray[Any]
 P = PLANT.ix
+SETTLED_LAGS = 4.0  # of the server fans' lag: 2 % of the way is left
 CLOCKS = np.linspace(HEAT_FLOOR, 1.0, 15)
 SPREAD_K = (
     2.0  # most that the hottest rack's inlet exceeds the mean where chips throttle: 0.7 K at the design flow
@@ -94,40 +95,54 @@ def rates(world: World) -> Rates:
     """Power and time of devices at every clock, and the price of the heat that throttling takes.
 
     Clocks fall by a power cap, where the scenario has one, or by heat: the least excursion at which chips throttle so
-    far is charged for one plant sub-step in each control step, since throttling is set by the last of them.
+    far is charged for one plant sub-step in each control step, since throttling is set by the last of them. That is the
+    excursion at rest: a sudden load on slow fans heats chips above any limit without one, but until the last sub-step
+    fans have followed; where they have not, throttling is taken to cost nothing.
     """
     fleet, _, money, _, _, plant, _, _ = world.params
     kw = np.empty((len(CLASSES), world.n_pools, len(CLOCKS)))
     heat = np.empty((world.n_pools, len(CLOCKS)))
     share = level_share(0, world.n_levels, 0)
+    before_last = world.step_h * 3600.0 * (1.0 - 1.0 / world.timing.n_plant)
+    settled = before_last >= SETTLED_LAGS * FAN_LAG_S
+    full = (
+        fleet.idle_kw + (fleet.peak_kw - fleet.idle_kw) * fleet.load
+    ) / fleet.peak_kw  # [K, P] of a busy device
     for p in range(world.n_pools):
         r = fleet.region[p]
         low, high = plant.head_low[0, r, CAP], plant.head_high[0, r, CAP]
         capped = capped_clock(low + share * (high - low), fleet.static[p]) if low < high else 1.0
-        x = excursion_k(plant.values[0, r])
+        here = fleet.region == r
+        x = excursion_k(plant.values[0, r], float(full[:, here].max()))
         idle = fleet.reserve[p] * fleet.idle_kw[p] + (1.0 - fleet.reserve[p]) * fleet.asleep_kw[p]
         for i, f in enumerate(CLOCKS):
             drawn = fleet.peak_kw[p] * power_at(f, fleet.static[p]) - fleet.idle_kw[p]
             kw[:, p, i] = fleet.idle_kw[p] + drawn * fleet.load[:, p] - idle
             free = f >= min(capped, 1.0) or i == len(CLOCKS) - 1
             usd = money.thermal_usd * fleet.peak_kw[p] / world.timing.n_plant
-            heat[p, i] = 0.0 if free else usd * x[min(i + 1, len(CLOCKS) - 1)]
+            heat[p, i] = 0.0 if free or not settled else usd * x[min(i + 1, len(CLOCKS) - 1)]
     time = np.array([[1.0 / speed_at(f, b) for f in CLOCKS] for b in fleet.bound])
     return Rates(kw, time, heat)
 
 
-def excursion_k(p: Array) -> Array:
-    """K above a limit at which the hottest chip throttles to each of `CLOCKS` at least [F]."""
+def excursion_k(p: Array, most: float) -> Array:
+    """K above a limit at which the hottest chip throttles to each of `CLOCKS` at least [F]; `most` power of a device.
+
+    Chips in air are hottest just below where server fans speed up, then only far above every limit.
+    """
     hotter = (1.0 - CLOCKS) / THROTTLE_PER_K
     if p[P.liquid_share] > 0.0:
         return np.asarray(np.maximum(p[P.throttle_c] + hotter - p[P.chip_limit_c], 0.0))
-    inlet = np.linspace(0.0, 60.0, 241)
-    fan = [fan_target(p[P.fan_base], p[P.fan_slope], p[P.fan_knee_c], float(t)) for t in inlet]
-    chip = np.array(
-        [air_chip_c(float(t), p[P.chip_k], p[P.chip_still], 1.0, f) for t, f in zip(inlet, fan, strict=True)]
-    )
-    needed = np.interp(p[P.throttle_c] + hotter - SPREAD_K, chip, inlet)
-    return np.asarray(np.maximum(needed - p[P.hot_limit_c], 0.0))
+    inlet = np.linspace(0.0, 80.0, 321)
+    chip = np.full(len(inlet), -np.inf)
+    for power in np.linspace(p[P.idle_share], most, 5):
+        base = p[P.fan_base] * (0.6 + 0.4 * (power - p[P.idle_share]) / (1.0 - p[P.idle_share]))
+        fan = [fan_target(base, p[P.fan_slope], p[P.fan_knee_c], t) for t in inlet]
+        at = [air_chip_c(t, p[P.chip_k], p[P.chip_still], power, f) for t, f in zip(inlet, fan, strict=True)]
+        chip = np.maximum(chip, at)
+    enough = chip[None] >= p[P.throttle_c] + hotter[:, None] - SPREAD_K
+    coolest = np.where(enough.any(1), inlet[enough.argmax(1)], inlet[-1])
+    return np.asarray(np.maximum(coolest - p[P.hot_limit_c], 0.0))
 
 
 class Work(NamedTuple):

@@ -1,6 +1,6 @@
 """Best-case cooling: lines below (or above) what a site can draw from the grid, by weather and node power.
 
-The simulator's own plant is brought to rest at every combination of `LEVELS` set-points, six node powers and four
+The simulator's own plant is brought to rest at every combination of `LEVELS` set-points, seven node powers and five
 shares of awake nameplate, on a grid of dry and wet bulbs `CELL_K` apart; an hour takes the least of the corners around
 its own weather and that of the two hours before and the one after. Power and node power are per kW of design IT power.
 """
@@ -22,8 +22,10 @@ Array = npt.NDArray[Any]
 P = PLANT.ix
 LEVELS = 5  # set-points of each head
 CELL_K = 3.0
-NODES = np.array([0.04, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0])
-SLACK = np.array([1.0, 0.75, 0.5, 0.3])  # node power over awake nameplate: from all at peak to all idle
+NODES = np.array([0.0, 0.1, 0.3, 0.5, 0.7, 0.85, 1.0])
+SLACK = np.array(
+    [1.0, 0.7, 0.45, 0.25, 0.15]
+)  # node power over awake nameplate: from all at peak to all idle
 MARGIN = 0.03  # of what is drawn beside node power: five levels miss 1.3 % against twelve, corners and loads the rest
 MARGIN_MOST = 0.25  # the same above the most
 LEAK_COLDEST_K = 40.0  # E9

@@ -25,6 +25,7 @@ from gcn_env.core.params import INFERENCE
 from gcn_env.scenario.compile import World
 
 Array = npt.NDArray[Any]
+HEAVY = 0.1  # light classes multiply the time and hardly move the prices
 
 
 class Columns:
@@ -152,7 +153,7 @@ def solve(
     ])  # fmt: skip
     found = linprog(
         np.concatenate(lp.cost), A_ub=matrix[:job], b_ub=limit, A_eq=matrix[job:], b_eq=np.ones(n_jobs),
-        bounds=np.stack([np.zeros(lp.n), np.concatenate(lp.most)], 1), method="highs-ipm",
+        bounds=np.stack([np.zeros(lp.n), np.concatenate(lp.most)], 1), method="highs-ds",
     )  # fmt: skip
     prices = _prices(world, site, found, n_pools, n_regions, hours, len(leases), month)
     kw = np.zeros(n_regions * hours)
@@ -164,8 +165,14 @@ def solve(
     return prices, kw.reshape(n_regions, hours) + site.base, terms
 
 
+def heavy(works: list[Work], rate: Rates) -> list[Work]:
+    """The classes that take at least `HEAVY` of the energy of all jobs: those whose places shape the prices."""
+    kwh = [float((w.devices[:, None] * w.run * rate.kw[w.kind, w.pools, -1]).min(1).sum()) for w in works]
+    return [w for w, e in zip(works, kwh, strict=True) if e >= HEAVY * sum(kwh)]
+
+
 def _open(w: Work, hours: int) -> tuple[Array, Array, Array]:
-    """(job, place in `Work.pools`, hour) of every column that may be worth having."""
+    """(job, place in `Work.pools`, hour) of the columns that may be worth having: up to a day after it was due."""
     last = np.minimum(np.maximum(w.due, w.ready.min(1)) + w.run.min(1) + 24.0, hours)
     h = np.arange(hours)
     fits = (h + 1.0 > w.ready[..., None]) & (h < last[:, None, None]) & np.isfinite(w.run)[..., None]

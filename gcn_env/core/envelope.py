@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gcn_env.core.jit import kernel
-from gcn_env.core.plant import at_rest, drawn
+from gcn_env.core.plant import AWAKE_FLOOR, at_rest, drawn
 
 REST_S = 7200.0  # `at_rest` returns the energies of two hours
 
@@ -24,7 +24,9 @@ def rest_range(p, levels, weather, nodes, slack, out):
     for k in range(nodes.shape[0]):
         node, least, most = nodes[k], 1e9, 0.0
         for a in range(slack.shape[0]):
-            awake = min(1.0, node / slack[a])
+            if a > 0 and node >= slack[a - 1]:
+                break  # everything was awake already
+            awake = min(max(node / slack[a], AWAKE_FLOOR), 1.0)
             for x in range(n):
                 for y in range(n):
                     for z in range(n):
