@@ -12,17 +12,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from agents import console, report
-from agents.evaluation import evaluate, name_policies
+from agents.evaluation import Progress, Results, evaluate, name_policies
 from agents.provenance import provenance
 from gcn_env import load_world
 from gcn_env.errors import UserError
+from gcn_env.scenario.compile import World
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class Args:
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = ()
     """Scenario fields to change, e.g. `--set prices.carbon_usd_per_t=0 time.episode_days=2`."""
 
+    bound: bool = False
+    """Also compute the clairvoyant bound: USD per episode below which no policy can go (`agents/bound`)."""
+
     keep: int = 1
     """Episodes whose hourly record is kept for the figures of a week."""
 
@@ -85,8 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: Args, command: str) -> int:
     """Load, evaluate, report."""
     from agents import policy
+    from agents.bound import refuse
 
     world = load_world(args.scenario or scenario_of(args.policies), overrides(args.overrides), args.data)
+    if args.bound:
+        refuse(world)
     for note in () if args.quiet else world.data_notes:
         print(f"data: {note}", file=sys.stderr)
     specs = name_policies(args.policies, policy.standard_rules())
@@ -100,6 +107,8 @@ def run(args: Args, command: str) -> int:
             world, policies, args.episodes, args.seed, args.split, bar,
             keep=args.keep, threads=args.threads, learned=learned,
         )  # fmt: skip
+        if args.bound:
+            results = bounded(world, results, args.split, bar)
     meta = {
         "scenario": world.name,
         "scenario_fingerprint": world.fingerprint,
@@ -111,7 +120,23 @@ def run(args: Args, command: str) -> int:
     comparison = report.write(out, results, meta, page, files)
     if not args.quiet:
         console.show(comparison, out)
-    return 130 if results.interrupted else 0
+    cut = results.interrupted or (args.bound and results.bound is None)
+    return 130 if cut else 0
+
+
+def bounded(world: World, results: Results, split: str, bar: Progress | None) -> Results:
+    """The results with the clairvoyant bound of their episodes; as they are after an interrupt (Ctrl-C)."""
+    from agents.bound import bounds
+
+    def tick(share: float) -> None:
+        if bar is not None:
+            bar("clairvoyant bound", share)
+
+    tick(0.0)
+    try:
+        return replace(results, bound=bounds(world, results.seeds, split, tick).usd)
+    except KeyboardInterrupt:
+        return results
 
 
 def scenario_of(policies: Sequence[str]) -> str:

@@ -36,7 +36,8 @@ class Line:
         mean_diff: paired difference of the means to the reference.
         improvement: probability that it costs less than the reference in the same episode.
         verdict: what `diff` allows to say.
-        gap: share of the way from the reference to the clairvoyant bound, per cent; None without a bound.
+        gap: share of the way from the reference to the clairvoyant bound, per cent (negative: the other way);
+            None without a bound.
         side: other key figures: (interquartile mean, paired difference, verdict).
     """
 
@@ -56,12 +57,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All lines, cheapest first, against `reference`: the cheapest rule, or policy if no rule ran."""
+    """All lines, cheapest first, against `reference`: the cheapest rule, or policy if no rule ran.
+
+    `bound` is the interquartile mean of the clairvoyant bound, `bound_mean` its plain mean, USD per episode.
+    """
 
     lines: tuple[Line, ...]
     reference: str
     episodes: int
     bound: Estimate | None
+    bound_mean: float | None
     sentences: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -83,18 +88,20 @@ def compare(results: Results, notes: Iterable[str] = ()) -> Comparison:
     costs = dict(zip(results.policies, stats.iqm(results.kpi(COST)), strict=True))
     rules = [p for p in results.policies if p not in results.learned]
     reference = min(rules or results.policies, key=lambda p: (costs[p], p))
-    bound = None
+    bound, bound_mean = None, None
     if results.bound is not None:
         bound = stats.interval(results.bound, seed=BOOTSTRAP_SEED)
+        bound_mean = float(results.bound.mean())
     lines = tuple(
         _line(results, p, reference, bound) for p in sorted(results.policies, key=lambda p: (costs[p], p))
     )
-    partial = Comparison(lines, reference, results.episodes, bound, (), ())
+    partial = Comparison(lines, reference, results.episodes, bound, bound_mean, (), ())
     return Comparison(
         lines,
         reference,
         results.episodes,
         bound,
+        bound_mean,
         _sentences(partial),
         (*notes, *_warnings(results, partial, bool(rules))),
     )
@@ -107,8 +114,9 @@ def _line(results: Results, policy: str, reference: str, bound: Estimate | None)
     learned = policy in results.learned
     if policy == reference:
         return Line(
-            policy, learned, len(runs), cost, None, None, float(mine.mean()), None, None, None, None, {}
-        )
+            policy, learned, len(runs), cost, None, None, float(mine.mean()), None, None, None,
+            None if bound is None else 0.0, {},
+        )  # fmt: skip
     diff = stats.crossed_interval(runs - theirs, seed=BOOTSTRAP_SEED)
     scale = float(stats.iqm(theirs))
     percent = None
@@ -163,7 +171,10 @@ def _sentences(c: Comparison) -> tuple[str, ...]:
         if len(rest) > 1 and far.percent is not None:
             out.append(f"The dearest of {len(c.lines)}, {far.policy}, costs {far.percent.value:.1f} % more.")
     if c.bound is not None:
-        out.append(f"No policy can cost less than {money(c.bound.value)} per episode (clairvoyant bound).")
+        out.append(
+            f"No policy can cost less than {money(c.bound.value)} per episode (clairvoyant bound; plain mean "
+            f"{money(c.bound_mean or 0.0)})."
+        )
     return tuple(out)
 
 

@@ -130,9 +130,19 @@ def policy_table(comparison: Comparison) -> str:
     ]  # fmt: skip
     rows = [[*_policy_cells(x), *([_percent(x.gap)] if gap else [])] for x in comparison.lines]
     if comparison.bound is not None:
-        b = comparison.bound
-        cells = ["clairvoyant bound", money_interval(b)]
-        rows.append([*cells, *[""] * (len(head) - 3)])
+        b, best = comparison.bound, comparison.line(comparison.reference).cost.value
+        percent = f"{100.0 * (b.value / best - 1.0):+.1f} %" if best > 0 else ""
+        rows.append(
+            [
+                "clairvoyant bound",
+                money_interval(b),
+                money(b.value - best, sign=True),
+                percent,
+                "",
+                "",
+                "100 %",
+            ]
+        )
     return table(head, rows)
 
 
@@ -203,6 +213,7 @@ def to_json(results: Results, comparison: Comparison, meta: Mapping[str, Any]) -
         },
         "runs_total_usd": {p: results.each_run("total_usd", p).tolist() for p in results.runs},
         "bound_usd": None if results.bound is None else results.bound.tolist(),
+        "bound": None if comparison.bound is None else {**asdict(comparison.bound), "mean": comparison.bound_mean},
         "bootstrap": {"seed": BOOTSTRAP_SEED, "resamples": stats.RESAMPLES, "level": 0.95},
         "reference": comparison.reference,
         "comparison": [_line_json(x) for x in comparison.lines],

@@ -172,6 +172,11 @@ def test_bound_and_gap():
     best, ours = c.line(c.reference).cost.value, line.cost.value
     assert line.gap == pytest.approx(100 * (best - ours) / (0.2 * best))
     assert "clairvoyant bound" in report.policy_table(c)
+    assert c.line(c.reference).gap == 0.0
+    assert all(x.gap is not None and x.gap <= 100.0 for x in c.lines)
+    assert c.bound_mean == pytest.approx(0.8 * results().kpi("total_usd", "cost-greedy+b1").mean())
+    data = report.to_json(res, c, {})
+    assert data["bound"]["mean"] == pytest.approx(np.mean(data["bound_usd"]))
 
 
 def test_single_policy_and_no_records_still_draw():

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 
 import evaluate
@@ -145,3 +146,30 @@ def test_rules_are_evaluated_without_torch(root, tmp_path):
     words = [*TWO, "--quiet", "--scenario", scenario, "--out", str(tmp_path / "out")]
     code = f"import sys, evaluate; assert evaluate.main({words!r}) == 0; assert 'torch' not in sys.modules"
     succeeds([sys.executable, "-c", code], root, PYTHONPATH=str(root))
+
+
+def test_the_bound_is_a_row_and_an_interrupt_leaves_it_out(root, tmp_path, monkeypatch):
+    from agents import bound
+
+    assert call(root, tmp_path / "a", *TWO, "--quiet", "--bound") == 0
+    data = json.loads((tmp_path / "a" / "results.json").read_text())
+    for usd in data["policies"].values():
+        assert (np.array(data["bound_usd"]) <= usd["total_usd"]).all()
+    assert "| clairvoyant bound |" in (tmp_path / "a" / "report.md").read_text()
+    assert all(line["gap"] is not None for line in data["comparison"])
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bound, "bounds", stopped)
+    assert call(root, tmp_path / "b", *TWO, "--quiet", "--bound") == 130
+    data = json.loads((tmp_path / "b" / "results.json").read_text())
+    assert data["bound_usd"] is None
+    assert data["episodes"] == 3
+
+
+def test_a_world_that_the_bound_does_not_cover_is_refused_at_once(root, tmp_path, capsys):
+    words = [*TWO, "--bound", "--set", "regions.north.supply.battery_h=1"]
+    assert call(root, tmp_path / "no", *words) == 2
+    assert "does not cover batteries" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
