@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gcn_env import drivers
 from gcn_env.action import head_sizes
-from gcn_env.commitments import commitments
+from gcn_env.core.commitments import commitments
 from gcn_env.core.costs import N_COSTS
 from gcn_env.core.params import SPLITS
 from gcn_env.core.rng import next_seed
