@@ -8,6 +8,8 @@ Verbs:
     policies              names of all rules
     tune-cooling          tune the weather resets of B2 on training years and write their table
     worlds                shipped scenarios, one line each
+    export RUN            write a trained policy as a bundle: ONNX, manifest, proof of parity (agents/README.md)
+    verify DIR            check a bundle as a server would, and say what it is
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from typing import Any
 
 from gcn_env.errors import UserError
 
@@ -51,7 +54,20 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--weeks", type=int, default=12, help="training weeks each candidate runs through")
     tune.add_argument("--out", default="b2.yaml", help="file to write (b2.yaml)")
     verbs.add_parser("worlds", help="shipped scenarios, one line each")
+    _bundle_verbs(verbs)
     return parser
+
+
+def _bundle_verbs(verbs: Any) -> None:
+    out = verbs.add_parser("export", help="write a trained policy as a bundle that schedulers can be served from")
+    out.add_argument("policy", metavar="RUN|SPEC", help="folder of a training run, or a policy spec of a trained one")
+    out.add_argument("--out", required=True, metavar="DIR", help="folder to write, which must not exist")
+    out.add_argument("--scenario", default=None, help="where parity is measured (default: the run's own)")
+    out.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
+    out.add_argument("--sign", default=None, metavar="KEY", help="PEM file of an Ed25519 private key to sign with")
+    check = verbs.add_parser("verify", help="check a bundle as a server would, and say what it is")
+    check.add_argument("bundle", metavar="DIR")
+    check.add_argument("--signer", default=None, help="public key that must have signed it: 64 hex digits or a PEM file")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         elif args.verb == "tune-cooling":
             _tune(args, shlex.join(["python", "-m", "agents", *(sys.argv[1:] if argv is None else argv)]))
+        elif args.verb in ("export", "verify"):
+            _bundle(args)
         elif args.verb == "worlds":
             from gcn_env.describe import catalogue_page
 
@@ -97,6 +115,20 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _bundle(args: argparse.Namespace) -> None:
+    from agents.bundle import open_bundle, summary
+
+    if args.verb == "export":
+        from agents.export import export_spec
+
+        export_spec(args.policy, args.out, args.scenario, args.data, args.sign)
+        print(f"wrote {args.out}")
+        bundle = open_bundle(args.out)
+    else:
+        bundle = open_bundle(args.bundle, args.signer)
+    print(summary(bundle))
 
 
 def _tune(args: argparse.Namespace, command: str) -> None:

@@ -1,6 +1,7 @@
 """Policies by name. A policy is anything with Stable-Baselines3's `predict` on a batch of observations.
 
-Specs: `rule:PLACEMENT+COOLING` (see `rule_names`), `run:DIR` (a training run; loads torch when asked for).
+Specs: `rule:PLACEMENT+COOLING` (see `rule_names`), `run:DIR` (a training run; loads torch when asked for),
+`bundle:DIR` (an exported policy; ONNX Runtime, no torch).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gcn_env.errors import UserError, nearest
 from gcn_env.scenario.compile import World
 
 Array = npt.NDArray[Any]
-KINDS = ("rule", "run")
+KINDS = ("rule", "run", "bundle")
 BEST_PLACEMENTS = (
     "cost-greedy",
     "cost-greedy-deferral",
@@ -102,9 +103,14 @@ def load(spec: str, world: World) -> Policy:
     """
     kind, colon, rest = spec.partition(":")
     if not colon or kind not in KINDS:
-        raise UserError(f"policy {spec!r}: write rule:PLACEMENT+COOLING or run:DIR{nearest(kind, KINDS)}")
+        raise UserError(f"policy {spec!r}: write rule:PLACEMENT+COOLING, run:DIR or bundle:DIR{nearest(kind, KINDS)}")
     if kind == "rule":
         return _rule(rest, world)
+    if kind == "bundle":
+        from agents.bundle import load_bundle_policy
+
+        exported: Policy = load_bundle_policy(rest, world)
+        return exported
     from agents.training import load_policy
 
     policy: Policy = load_policy(rest, world)
