@@ -16,6 +16,7 @@ from gcn_env.core.state import CARRIES, PENDING, State
 from gcn_env.scenario.compile import TRUST, World
 from gcn_env.snapshot.readings import FORMAT, JOBS, LINKS, POOL_READINGS, REGION_READINGS, TABLES
 
+NEVER = "never"  # a job that saves no work has that for `checkpoint`
 STATUS = ("free", "pending", "transit", "queued", "running")  # by `Jobs.status`
 TRUST_NAMES = tuple(sorted(TRUST, key=TRUST.__getitem__))
 _FLAGS = {"outage_h", "fault_h", "curtail_h"}  # hours in the state, 0 or 1 here
@@ -121,4 +122,6 @@ def _job(world: World, jobs: Any, b: int, j: int) -> dict[str, Any]:
     }
     for name in JOBS.names:
         found[name] = _number(getattr(jobs, _JOB_FIELDS[name])[b, j])
+    if found["checkpoint"] is None:
+        found["checkpoint"] = NEVER
     return found
