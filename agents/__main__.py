@@ -10,6 +10,8 @@ Verbs:
     worlds                shipped scenarios, one line each
     export RUN            write a trained policy as a bundle: ONNX, manifest, proof of parity (agents/README.md)
     verify DIR            check a bundle as a server would, and say what it is
+    serve DIR             answer real schedulers and plants over HTTP (agents/README.md)
+    shadow LOG            what a shadowed policy would have saved, from a decision log
 """
 
 from __future__ import annotations
@@ -67,7 +69,41 @@ def _bundle_verbs(verbs: Any) -> None:
     out.add_argument("--sign", default=None, metavar="KEY", help="PEM file of an Ed25519 private key to sign with")
     check = verbs.add_parser("verify", help="check a bundle as a server would, and say what it is")
     check.add_argument("bundle", metavar="DIR")
+    _serve_verbs(verbs)
     check.add_argument("--signer", default=None, help="public key that must have signed it: 64 hex digits or a PEM file")
+
+
+def _serve_verbs(verbs: Any) -> None:
+    serve = verbs.add_parser("serve", help="answer real schedulers and plants over HTTP")
+    add = serve.add_argument
+    add("policy", metavar="DIR|rule:NAME", help="folder of a bundle, or a rule")
+    add("--scenario", required=True, help="name or path of the scenario that describes the live fleet")
+    add("--data", default=None, help="folder of real data, for scenarios that read files")
+    add("--host", default="127.0.0.1", help="address to bind to (127.0.0.1); others need TLS")
+    add("--port", type=int, default=8710, help="port (8710)")
+    add("--token-file", default=None, help="file with the bearer token; else the environment variable GCN_TOKEN")
+    add("--no-token", action="store_true", help="ask for no token; loopback only")
+    add("--certificate", default=None, help="PEM file of the server's certificate chain: TLS")
+    add("--key", default=None, help="PEM file of its key")
+    add("--client-ca", default=None, help="PEM file of the authority whose client certificates are needed: mTLS")
+    add("--signer", default=None, help="public key that must have signed the bundle: 64 hex digits or a PEM file")
+    add("--fallback", default="rule:cost-greedy+b1", help="rule that decides where the policy must not")
+    add("--shadow", action="store_true", help="answer with the fallback rule; log what the policy would have done")
+    add("--canary", type=float, default=1.0, help="share of jobs and regions that the policy decides (1)")
+    add("--compare", action="store_true", help="log the rule's choice beside the policy's")
+    add("--deadline-ms", type=float, default=100.0, help="within which the policy answers, else the rule (100)")
+    add("--max-age-s", type=float, default=300.0, help="age after which a snapshot is stale (300)")
+    add("--log", default=None, help="file of the decision log: JSON lines, rotated")
+    add("--log-mib", type=int, default=64, help="size at which it is rotated (64); five old files stay")
+    add("--body-mib", type=float, default=4.0, help="largest body of a request (4)")
+    add("--rate", type=float, default=0.0, help="requests a second of a peer (0: no limit)")
+    add("--memory-mib", type=int, default=0, help="bound of the process' address space (0: none)")
+    add("--pool-label", default="gcn.io/pool", help="Kubernetes: label of a node that names its pool")
+    add("--node-pattern", default=None, help="Kubernetes: regular expression over node names, groups region and pool")
+    add("--pod-defaults", default=None, help="Kubernetes: JSON file of a job's fields for pods that do not say them")
+    add("--k8s-without-token", action="store_true", help="Kubernetes: take extender calls without a token; loopback only")
+    shadow = verbs.add_parser("shadow", help="what a shadowed policy would have saved, from a decision log")
+    shadow.add_argument("decisions", metavar="LOG", help="file that `serve --log` wrote")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,6 +126,12 @@ def main(argv: list[str] | None = None) -> int:
             _tune(args, shlex.join(["python", "-m", "agents", *(sys.argv[1:] if argv is None else argv)]))
         elif args.verb in ("export", "verify"):
             _bundle(args)
+        elif args.verb == "serve":
+            _serve(args)
+        elif args.verb == "shadow":
+            from agents.serving.log import report
+
+            print(report(args.decisions), end="")
         elif args.verb == "worlds":
             from gcn_env.describe import catalogue_page
 
@@ -129,6 +171,17 @@ def _bundle(args: argparse.Namespace) -> None:
     else:
         bundle = open_bundle(args.bundle, args.signer)
     print(summary(bundle))
+
+
+def _serve(args: argparse.Namespace) -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        from agents.serving.server import ServeOptions, run
+    except ImportError as error:
+        raise UserError(f"serving needs more packages ({error}): pip install 'gcn-env[serve]'") from None
+    run(ServeOptions(**{k: v for k, v in vars(args).items() if k != "verb"}))
 
 
 def _tune(args: argparse.Namespace, command: str) -> None:

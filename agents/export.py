@@ -32,6 +32,7 @@ from gcn_env import load_world
 from gcn_env.action import REGION_HEADS
 from gcn_env.core.state import N_HEADS
 from gcn_env.errors import UserError
+from gcn_env.observation import TABLES
 from gcn_env.scenario.compile import World
 from agents.bundle.limits import head_limits
 from gcn_env.sim import Sim
@@ -186,6 +187,18 @@ def export_spec(
     return export(load(spec, world), world, out, name, card, sign_with)
 
 
+def envelope(given: dict[str, Array]) -> dict[str, list[list[float]]]:
+    """Least and greatest value of every column in the recorded observations; rows of jobs without a choice are padding."""
+    if "head" in given:
+        real = given["head"][:, :1] > 0.5
+    else:
+        real = given["mask_placement"][..., 1:].max(-1) > 0.5
+    rows = {k: given[k] for k in ("pools", "regions", "globals")}
+    rows |= {"jobs": given["jobs"][real], "pairs": given["pairs"][real]}
+    flat = {t.name: rows[t.name].reshape(-1, len(t)) for t in TABLES}
+    return {k: [[float(a), float(b)] for a, b in zip(v.min(0), v.max(0), strict=True)] for k, v in flat.items()}
+
+
 def _actions_table() -> list[dict[str, str]]:
     first = {"head": "placement", "meaning": "one per job slot: 0 leave the job as it is, p send it to pool p - 1"}
     return [first, *({"head": row.name, "meaning": row.doc} for row in REGION_HEADS.rows)]
@@ -219,7 +232,7 @@ def export(
     given = recorded(policy, world, OBSERVATIONS)
     graph = _traced(module, {k: v[:3] for k, v in given.items()}, policy.view, outputs)
     golden = {k: np.ascontiguousarray(v[:: len(v) // GOLDEN][:GOLDEN], "<f4") for k, v in given.items()}
-    document = _document(policy, world, name, card, graph, golden)
+    document = _document(policy, world, name, card, graph, golden) | {"envelope": envelope(given)}
     draft = Bundle(form.Manifest.model_validate(document | {"parity": _NO_PARITY, "golden": _sizes(golden, world, "0" * 64)}), graph, b"", "", None)
     opened = session(draft)
     worst, equal, decisions = compare(module, opened, outputs, given)

@@ -230,7 +230,8 @@ def _child_env() -> dict[str, str]:
     """No secrets of the server reach the child."""
     keep = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "SYSTEMROOT", "NUMBA_DISABLE_JIT")
     found = {k: os.environ[k] for k in keep if k in os.environ}
-    return found | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+    here = str(Path(__file__).resolve().parents[2])  # where this package lies, and nothing else of `sys.path`
+    return found | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
 
 
 def child() -> None:

@@ -108,6 +108,7 @@ class Manifest(Strict):
     observation: dict[str, tuple[Column, ...]]
     choices: tuple[Choice, ...] = Field(max_length=100)
     limits: tuple[HeadLimit, ...] = Field(max_length=100)
+    envelope: dict[str, tuple[tuple[float, float], ...]]
     training: dict[str, Any]
     versions: dict[str, str]
     parity: Parity
@@ -165,6 +166,9 @@ def _check_layout(manifest: Manifest) -> None:
         difference = first_difference(table, rows)
         if difference is not None:
             raise BundleError(f"the bundle was made for another observation: {difference}; export it again")
+    for table in TABLES:
+        if len(manifest.envelope.get(table.name, ())) != len(table):
+            raise BundleError(f"the bundle's envelope of {table.name} has not one range a column: export it again")
     extra = set(manifest.observation) - {t.name for t in TABLES}
     if extra:
         raise BundleError(f"the bundle's observation has tables {sorted(extra)}, which are not known here")

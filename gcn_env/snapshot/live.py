@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +96,7 @@ class LiveFleet:
         self._seen_at = {
             "regions": np.full((len(REGION_READINGS), r), -np.inf), "pools": np.full((len(POOL_READINGS), p), -np.inf)
         }  # fmt: skip
+        self.pool_index = {n: p for p, n in enumerate(world.pool_names)}
         self._view = self._make_view(world.n_slots)
         self._one = self._make_view(1)
         self._one_slot = np.zeros((1, 1), np.int32)
@@ -297,6 +300,32 @@ class LiveFleet:
         signals.carbon_sum[0] = outlook(signals, CARBON, 1e-3 * self.params.money.carbon_usd)
         signals.both_sum[0] = signals.price_sum[0] + signals.carbon_sum[0]
 
+    @contextmanager
+    def visitor(self, job: Any, units: Units) -> Iterator[tuple[str, int]]:
+        """Name and place of a job that is asked about: one of the snapshot by name, or a described one, which leaves.
+
+        Raises:
+            SnapshotError: for a name that is not of the snapshot, or a description that says too little.
+        """
+        jobs = self.state.jobs
+        if isinstance(job, str):
+            if job not in self._place:
+                raise SnapshotError(f"job: {job!r:.80} is no job of the snapshot; describe it instead")
+            yield job, self._place[job]
+            return
+        place = int(jobs.n_live[0])
+        if place >= jobs.status.shape[1]:
+            raise SnapshotError(f"job: all {place} places are taken (decisions.job_places)")
+        name, _, _ = self.reader.read(place, job, units, self.report.hour, "job")
+        if jobs.pool[0, place] >= 0:
+            raise SnapshotError("job: it stands at a pool already; such jobs come with the snapshot")
+        jobs.order[0, place], jobs.shown[0, place] = place, -1
+        jobs.n_live[0] = place + 1
+        try:
+            yield name, place
+        finally:
+            jobs.n_live[0] = place
+
     # --------------------------------------------------------------------------------------------------- observing
     def observe(self) -> Obs:
         """Observation of the joint view with a leading axis of 1; overwritten by the next call."""
@@ -306,10 +335,6 @@ class LiveFleet:
         """The same with the job at one place in the only slot."""
         self._one_slot[0, 0] = place
         return self._encoded(self.state._replace(jobs=self.state.jobs._replace(slot=self._one_slot)), self._one)
-
-    def place_of(self, name: str) -> int | None:
-        """Place of a job of the snapshot, None if it holds no such job."""
-        return self._place.get(name)
 
     def _encoded(self, state: State, view: View) -> Obs:
         w = self.world
