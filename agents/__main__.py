@@ -61,16 +61,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _bundle_verbs(verbs: Any) -> None:
-    out = verbs.add_parser("export", help="write a trained policy as a bundle that schedulers can be served from")
-    out.add_argument("policy", metavar="RUN|SPEC", help="folder of a training run, or a policy spec of a trained one")
+    out = verbs.add_parser(
+        "export", help="write a trained policy as a bundle that schedulers can be served from"
+    )
+    out.add_argument(
+        "policy", metavar="RUN|SPEC", help="folder of a training run, or a policy spec of a trained one"
+    )
     out.add_argument("--out", required=True, metavar="DIR", help="folder to write, which must not exist")
     out.add_argument("--scenario", default=None, help="where parity is measured (default: the run's own)")
     out.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
-    out.add_argument("--sign", default=None, metavar="KEY", help="PEM file of an Ed25519 private key to sign with")
+    out.add_argument(
+        "--sign", default=None, metavar="KEY", help="PEM file of an Ed25519 private key to sign with"
+    )
     check = verbs.add_parser("verify", help="check a bundle as a server would, and say what it is")
     check.add_argument("bundle", metavar="DIR")
     _serve_verbs(verbs)
-    check.add_argument("--signer", default=None, help="public key that must have signed it: 64 hex digits or a PEM file")
+    check.add_argument(
+        "--signer", default=None, help="public key that must have signed it: 64 hex digits or a PEM file"
+    )
 
 
 def _serve_verbs(verbs: Any) -> None:
@@ -81,17 +89,38 @@ def _serve_verbs(verbs: Any) -> None:
     add("--data", default=None, help="folder of real data, for scenarios that read files")
     add("--host", default="127.0.0.1", help="address to bind to (127.0.0.1); others need TLS")
     add("--port", type=int, default=8710, help="port (8710)")
-    add("--token-file", default=None, help="file with the bearer token; else the environment variable GCN_TOKEN")
+    add(
+        "--token-file",
+        default=None,
+        help="file with the bearer token; else the environment variable GCN_TOKEN",
+    )
     add("--no-token", action="store_true", help="ask for no token; loopback only")
     add("--certificate", default=None, help="PEM file of the server's certificate chain: TLS")
     add("--key", default=None, help="PEM file of its key")
-    add("--client-ca", default=None, help="PEM file of the authority whose client certificates are needed: mTLS")
-    add("--signer", default=None, help="public key that must have signed the bundle: 64 hex digits or a PEM file")
+    add(
+        "--client-ca",
+        default=None,
+        help="PEM file of the authority whose client certificates are needed: mTLS",
+    )
+    add(
+        "--signer",
+        default=None,
+        help="public key that must have signed the bundle: 64 hex digits or a PEM file",
+    )
     add("--fallback", default="rule:cost-greedy+b1", help="rule that decides where the policy must not")
-    add("--shadow", action="store_true", help="answer with the fallback rule; log what the policy would have done")
+    add(
+        "--shadow",
+        action="store_true",
+        help="answer with the fallback rule; log what the policy would have done",
+    )
     add("--canary", type=float, default=1.0, help="share of jobs and regions that the policy decides (1)")
     add("--compare", action="store_true", help="log the rule's choice beside the policy's")
-    add("--deadline-ms", type=float, default=100.0, help="within which the policy answers, else the rule (100)")
+    add(
+        "--deadline-ms",
+        type=float,
+        default=100.0,
+        help="within which the policy answers, else the rule (100)",
+    )
     add("--max-age-s", type=float, default=300.0, help="age after which a snapshot is stale (300)")
     add("--log", default=None, help="file of the decision log: JSON lines, rotated")
     add("--log-mib", type=int, default=64, help="size at which it is rotated (64); five old files stay")
@@ -99,9 +128,21 @@ def _serve_verbs(verbs: Any) -> None:
     add("--rate", type=float, default=0.0, help="requests a second of a peer (0: no limit)")
     add("--memory-mib", type=int, default=0, help="bound of the process' address space (0: none)")
     add("--pool-label", default="gcn.io/pool", help="Kubernetes: label of a node that names its pool")
-    add("--node-pattern", default=None, help="Kubernetes: regular expression over node names, groups region and pool")
-    add("--pod-defaults", default=None, help="Kubernetes: JSON file of a job's fields for pods that do not say them")
-    add("--k8s-without-token", action="store_true", help="Kubernetes: take extender calls without a token; loopback only")
+    add(
+        "--node-pattern",
+        default=None,
+        help="Kubernetes: regular expression over node names, groups region and pool",
+    )
+    add(
+        "--pod-defaults",
+        default=None,
+        help="Kubernetes: JSON file of a job's fields for pods that do not say them",
+    )
+    add(
+        "--k8s-without-token",
+        action="store_true",
+        help="Kubernetes: take extender calls without a token; loopback only",
+    )
     shadow = verbs.add_parser("shadow", help="what a shadowed policy would have saved, from a decision log")
     shadow.add_argument("decisions", metavar="LOG", help="file that `serve --log` wrote")
 
@@ -124,14 +165,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         elif args.verb == "tune-cooling":
             _tune(args, shlex.join(["python", "-m", "agents", *(sys.argv[1:] if argv is None else argv)]))
-        elif args.verb in ("export", "verify"):
-            _bundle(args)
-        elif args.verb == "serve":
-            _serve(args)
-        elif args.verb == "shadow":
-            from agents.serving.log import report
-
-            print(report(args.decisions), end="")
+        elif args.verb in _SERVING:
+            _SERVING[args.verb](args)
         elif args.verb == "worlds":
             from gcn_env.describe import catalogue_page
 
@@ -184,6 +219,12 @@ def _serve(args: argparse.Namespace) -> None:
     run(ServeOptions(**{k: v for k, v in vars(args).items() if k != "verb"}))
 
 
+def _shadow(args: argparse.Namespace) -> None:
+    from agents.serving.log import report
+
+    print(report(args.decisions), end="")
+
+
 def _tune(args: argparse.Namespace, command: str) -> None:
     from contextlib import ExitStack
 
@@ -198,6 +239,8 @@ def _tune(args: argparse.Namespace, command: str) -> None:
     tuning.write(args.out, tuning.document(world, entries, command, args.seed, args.weeks))
     print(f"{len(entries)} entries: {args.out}")
 
+
+_SERVING = {"export": _bundle, "verify": _bundle, "serve": _serve, "shadow": _shadow}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from agents.bundle import manifest as form
 from agents.bundle.graph import operators_of
-from agents.bundle.load import Bundle, decisions_digest, golden_shapes, open_bundle, session
+from agents.bundle.limits import head_limits
+from agents.bundle.load import Bundle, decisions_digest, open_bundle, session
 from agents.bundle.policy import feed_joint
 from agents.bundle.signing import sign
 from agents.networks import LEGAL, EntityNetwork, decide
@@ -34,7 +35,6 @@ from gcn_env.core.state import N_HEADS
 from gcn_env.errors import UserError
 from gcn_env.observation import TABLES
 from gcn_env.scenario.compile import World
-from agents.bundle.limits import head_limits
 from gcn_env.sim import Sim
 
 Array = npt.NDArray[Any]
@@ -95,7 +95,15 @@ def _shapes(view: str) -> tuple[dict[int, Any], ...]:
             {0: b, 1: N_HEADS * r},
         )  # fmt: skip
     auto = torch.export.Dim.AUTO
-    return {0: auto}, {0: auto, 1: auto}, {0: auto, 1: auto}, {0: auto, 2: auto}, {0: auto}, {0: auto, 1: auto}, {0: auto}
+    return (
+        {0: auto},
+        {0: auto, 1: auto},
+        {0: auto, 1: auto},
+        {0: auto, 2: auto},
+        {0: auto},
+        {0: auto, 1: auto},
+        {0: auto},
+    )
 
 
 def _traced(module: nn.Module, example: dict[str, Array], view: str, outputs: tuple[str, ...]) -> bytes:
@@ -106,7 +114,9 @@ def _traced(module: nn.Module, example: dict[str, Array], view: str, outputs: tu
     quiet.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter: axis names that coincide, packages not installed
+            warnings.simplefilter(
+                "ignore"
+            )  # of the exporter: axis names that coincide, packages not installed
             program = torch.onnx.export(
                 module.eval(), given, dynamo=True, input_names=list(example), output_names=list(outputs),
                 opset_version=form.OPSET, dynamic_shapes=_shapes(view), verbose=False,
@@ -120,7 +130,14 @@ def _traced(module: nn.Module, example: dict[str, Array], view: str, outputs: tu
 
 def _plain(model: Any) -> Any:
     """Without what only the exporter wrote for people: paths of source files, notes on nodes."""
-    for thing in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+    for thing in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ):
         thing.doc_string = ""
         del thing.metadata_props[:]
     del model.graph.value_info[:]
@@ -140,13 +157,17 @@ def recorded(policy: TrainedPolicy, world: World, count: int) -> dict[str, Array
         found.append({k: v.copy() for k, v in sim.obs.items()})
         actions, _ = policy.predict(sim.obs, deterministic=step % 2 == 0)
         if view == "joint" and step % 4 == 3:
-            actions = rng.integers(0, np.broadcast_to(sim.head_sizes, actions.shape))  # what is illegal leaves things
+            actions = rng.integers(
+                0, np.broadcast_to(sim.head_sizes, actions.shape)
+            )  # what is illegal leaves things
         sim.step(actions)
     obs = {k: np.concatenate([f[k] for f in found])[:count] for k in found[0]}
     return feed_joint(obs, world.n_levels) if view == "joint" else {k: obs[k] for k in form.SEQUENTIAL_INPUTS}
 
 
-def compare(module: nn.Module, opened: Any, outputs: tuple[str, ...], given: dict[str, Array]) -> tuple[float, int, int]:
+def compare(
+    module: nn.Module, opened: Any, outputs: tuple[str, ...], given: dict[str, Array]
+) -> tuple[float, int, int]:
     """(worst difference of legal logits and values, equal decisions, decisions) of graph and network.
 
     A difference is taken over the larger of 1 and the network's number.
@@ -171,8 +192,15 @@ def training_card(spec: str) -> dict[str, Any]:
     if kind != "run" or not (folder.path / "config.yaml").is_file():
         return {"source": spec}
     about, progress = folder.about(), folder.progress()
-    kept = {k: about[k] for k in ("seed", "world", "data", "git_commit", "versions") if k in about}
-    return {"source": f"run:{folder.path.name}", **kept, "recipe": folder.recipe().model_dump(mode="json"), "progress": progress}
+    kept: dict[str, Any] = {
+        k: about[k] for k in ("seed", "world", "data", "git_commit", "versions") if k in about
+    }
+    return {
+        "source": f"run:{folder.path.name}",
+        **kept,
+        "recipe": folder.recipe().model_dump(mode="json"),
+        "progress": progress,
+    }
 
 
 def export_spec(
@@ -188,19 +216,22 @@ def export_spec(
 
 
 def envelope(given: dict[str, Array]) -> dict[str, list[list[float]]]:
-    """Least and greatest value of every column in the recorded observations; rows of jobs without a choice are padding."""
-    if "head" in given:
-        real = given["head"][:, :1] > 0.5
-    else:
-        real = given["mask_placement"][..., 1:].max(-1) > 0.5
+    """Least and greatest value of every column in the recorded observations; jobs without a choice are padding."""
+    offered = given["head"][:, :1] if "head" in given else given["mask_placement"][..., 1:].max(-1)
+    real = offered > 0.5
     rows = {k: given[k] for k in ("pools", "regions", "globals")}
     rows |= {"jobs": given["jobs"][real], "pairs": given["pairs"][real]}
     flat = {t.name: rows[t.name].reshape(-1, len(t)) for t in TABLES}
-    return {k: [[float(a), float(b)] for a, b in zip(v.min(0), v.max(0), strict=True)] for k, v in flat.items()}
+    return {
+        k: [[float(a), float(b)] for a, b in zip(v.min(0), v.max(0), strict=True)] for k, v in flat.items()
+    }
 
 
 def _actions_table() -> list[dict[str, str]]:
-    first = {"head": "placement", "meaning": "one per job slot: 0 leave the job as it is, p send it to pool p - 1"}
+    first = {
+        "head": "placement",
+        "meaning": "one per job slot: 0 leave the job as it is, p send it to pool p - 1",
+    }
     return [first, *({"head": row.name, "meaning": row.doc} for row in REGION_HEADS.rows)]
 
 
@@ -233,7 +264,15 @@ def export(
     graph = _traced(module, {k: v[:3] for k, v in given.items()}, policy.view, outputs)
     golden = {k: np.ascontiguousarray(v[:: len(v) // GOLDEN][:GOLDEN], "<f4") for k, v in given.items()}
     document = _document(policy, world, name, card, graph, golden) | {"envelope": envelope(given)}
-    draft = Bundle(form.Manifest.model_validate(document | {"parity": _NO_PARITY, "golden": _sizes(golden, world, "0" * 64)}), graph, b"", "", None)
+    draft = Bundle(
+        form.Manifest.model_validate(
+            document | {"parity": _NO_PARITY, "golden": _sizes(golden, world, "0" * 64)}
+        ),
+        graph,
+        b"",
+        "",
+        None,
+    )
     opened = session(draft)
     worst, equal, decisions = compare(module, opened, outputs, given)
     if worst > form.TOLERANCE or equal != decisions:
@@ -263,7 +302,12 @@ def _sizes(golden: dict[str, Array], world: World, digest: str) -> dict[str, Any
 
 
 def _document(
-    policy: TrainedPolicy, world: World, name: str, card: dict[str, Any], graph: bytes, golden: dict[str, Array]
+    policy: TrainedPolicy,
+    world: World,
+    name: str,
+    card: dict[str, Any],
+    graph: bytes,
+    golden: dict[str, Array],
 ) -> dict[str, Any]:
     stored = b"".join(v.tobytes() for v in golden.values())
     files = {
@@ -282,7 +326,9 @@ def _document(
     }  # fmt: skip
 
 
-def _write(folder: Path, manifest: bytes, graph: bytes, golden: dict[str, Array], signature: bytes | None) -> None:
+def _write(
+    folder: Path, manifest: bytes, graph: bytes, golden: dict[str, Array], signature: bytes | None
+) -> None:
     """The whole folder or nothing: written beside, then renamed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:

@@ -103,7 +103,9 @@ def load(spec: str, world: World) -> Policy:
     """
     kind, colon, rest = spec.partition(":")
     if not colon or kind not in KINDS:
-        raise UserError(f"policy {spec!r}: write rule:PLACEMENT+COOLING, run:DIR or bundle:DIR{nearest(kind, KINDS)}")
+        raise UserError(
+            f"policy {spec!r}: write rule:PLACEMENT+COOLING, run:DIR or bundle:DIR{nearest(kind, KINDS)}"
+        )
     if kind == "rule":
         return _rule(rest, world)
     if kind == "bundle":

@@ -1,8 +1,8 @@
 """The Kubernetes scheduler extender, v1: `filter` and `prioritize` of `k8s.io/kube-scheduler/extender/v1`.
 
 A pod is a job, described by annotations `gcn.io/FIELD` (fields of a snapshot's jobs); what it does not say comes from
-the operator's defaults. A node belongs to a pool: by labels, else by a pattern over its name, which is all there is with
-`nodeCacheCapable`. Nodes of no pool are none of our business: they pass the filter and score 0.
+the operator's defaults. A node belongs to a pool: by labels, else by a pattern over its name, which is all there is
+with `nodeCacheCapable`. Nodes of no pool are none of our business: they pass the filter and score 0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.serving.decide import Decider, Decision
+from agents.serving.decide import Decider
+from agents.serving.decision import Decision
 from gcn_env.errors import UserError
 from gcn_env.snapshot.readings import JOBS
 
@@ -109,7 +110,8 @@ def arguments(document: Any, nodes: Nodes) -> Arguments:
     if cached is not None:
         if not isinstance(cached, list) or not all(isinstance(n, str) for n in cached):
             raise ExtenderError("NodeNames: wanted a list of names")
-        names, labels = list(cached), [{}] * len(cached)
+        names: list[Any] = list(cached)
+        labels: list[Mapping[str, Any]] = [{}] * len(cached)
     elif listed is not None:
         items = _object(listed, "Nodes").get("items") or []
         if not isinstance(items, list):
@@ -171,7 +173,9 @@ def _gpus(pod: Mapping[str, Any]) -> int:
     return total
 
 
-def _ask(decider: Decider, args: Arguments, deadline_s: float | None) -> tuple[dict[str, Any], Decision | None]:
+def _ask(
+    decider: Decider, args: Arguments, deadline_s: float | None
+) -> tuple[dict[str, Any], Decision | None]:
     """Candidates by pool, and the decision; without a known pool there is nothing to ask."""
     known = decider.live.pool_index
     pools = list(dict.fromkeys(p for p in args.pools if p is not None and p in known))
@@ -185,7 +189,9 @@ def _ask(decider: Decider, args: Arguments, deadline_s: float | None) -> tuple[d
 PLAIN = {"jobs": {r.name: r.unit for r in JOBS.rows}}  # annotations are in the project's own units
 
 
-def filter_nodes(decider: Decider, document: Any, nodes: Nodes, deadline_s: float | None = None) -> tuple[dict[str, Any], Decision | None]:
+def filter_nodes(
+    decider: Decider, document: Any, nodes: Nodes, deadline_s: float | None = None
+) -> tuple[dict[str, Any], Decision | None]:
     """`ExtenderFilterResult`: without the nodes whose pool the pod may not run on; the reasons name the constraint."""
     args = arguments(document, nodes)
     by_pool, decision = _ask(decider, args, deadline_s)
@@ -203,10 +209,14 @@ def filter_nodes(decider: Decider, document: Any, nodes: Nodes, deadline_s: floa
     return found | {"FailedNodes": failed, "FailedAndUnresolvableNodes": {}, "Error": ""}, decision
 
 
-def prioritize_nodes(decider: Decider, document: Any, nodes: Nodes, deadline_s: float | None = None) -> tuple[list[dict[str, Any]], Decision | None]:
+def prioritize_nodes(
+    decider: Decider, document: Any, nodes: Nodes, deadline_s: float | None = None
+) -> tuple[list[dict[str, Any]], Decision | None]:
     """`HostPriorityList`: 0..10 a node, 10 for the pool that the policy likes best."""
     args = arguments(document, nodes)
     by_pool, decision = _ask(decider, args, deadline_s)
     best = max((c["score"] for c in by_pool.values()), default=0.0)
     scores = {p: round(MAX_SCORE * c["score"] / best) if best > 0.0 else 0 for p, c in by_pool.items()}
-    return [{"Host": n, "Score": scores.get(p or "", 0)} for n, p in zip(args.names, args.pools, strict=True)], decision
+    return [
+        {"Host": n, "Score": scores.get(p or "", 0)} for n, p in zip(args.names, args.pools, strict=True)
+    ], decision

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agents.serving.guard import HEADS
 from gcn_env.core.state import N_HEADS
 from gcn_env.sim import Sim
 from gcn_env.snapshot import document
-from agents.serving.guard import HEADS
 
 Array = npt.NDArray[Any]
 Call = Callable[[str, str, Any], Any]  # method, path, JSON body -> JSON answer

@@ -16,12 +16,88 @@ MAX_CONSTANT = 1 << 16  # largest entry of a constant that may become a size
 # What the exporter writes for networks of this project, and close relatives. No control flow, no strings, no random
 # numbers, no sequences, nothing that reads files: each is a plain function of its inputs.
 OPERATORS = frozenset(
-    """Abs Add And ArgMax Cast Ceil Clip Concat Constant ConstantOfShape CumSum Div Einsum Equal Erf Exp Expand
-    Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual Identity IsInf IsNaN
-    LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max Mean Min Mod Mul Neg NonZero Not
-    OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Round
-    ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice Softmax Softplus Split Sqrt Squeeze Sub Sum
-    Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor""".split()
+    [
+        "Abs",
+        "Add",
+        "And",
+        "ArgMax",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Concat",
+        "Constant",
+        "ConstantOfShape",
+        "CumSum",
+        "Div",
+        "Einsum",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Gelu",
+        "Gemm",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "IsInf",
+        "IsNaN",
+        "LayerNormalization",
+        "LeakyRelu",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "LogSoftmax",
+        "MatMul",
+        "Max",
+        "Mean",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "NonZero",
+        "Not",
+        "OneHot",
+        "Or",
+        "Pad",
+        "Pow",
+        "Range",
+        "Reciprocal",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Round",
+        "ScatterElements",
+        "ScatterND",
+        "Shape",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Size",
+        "Slice",
+        "Softmax",
+        "Softplus",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Tanh",
+        "Tile",
+        "TopK",
+        "Transpose",
+        "Trilu",
+        "Unsqueeze",
+        "Where",
+        "Xor",
+    ]
 )
 _SIZED = {"Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Reshape": 1, "Range": 1, "Pad": 1, "OneHot": 1}
 _INPUT_TYPES = {1: "float32"}  # onnx.TensorProto.FLOAT
@@ -46,11 +122,18 @@ def check_graph(raw: bytes, inputs: Iterable[str], outputs: Iterable[str], opera
     try:
         model = onnx.load_model_from_string(raw)
     except Exception as error:  # protobuf raises its own classes
-        raise BundleError(f"the graph is no ONNX file ({type(error).__name__}); export the policy again") from None
+        raise BundleError(
+            f"the graph is no ONNX file ({type(error).__name__}); export the policy again"
+        ) from None
     domains = [(o.domain, o.version) for o in model.opset_import]
     if domains != [("", OPSET)]:
         raise BundleError(f"the graph imports operator sets {domains!r:.200}; only ('', {OPSET}) is taken")
-    if model.functions or model.training_info or model.graph.sparse_initializer or model.graph.quantization_annotation:
+    if (
+        model.functions
+        or model.training_info
+        or model.graph.sparse_initializer
+        or model.graph.quantization_annotation
+    ):
         raise BundleError("the graph carries functions, training information, or sparse or quantised tensors")
     _check_nodes(model.graph, set(operators))
     for tensor in model.graph.initializer:
@@ -58,7 +141,9 @@ def check_graph(raw: bytes, inputs: Iterable[str], outputs: Iterable[str], opera
     _check_sizes(model.graph)
     found = [i.name for i in model.graph.input], [o.name for o in model.graph.output]
     if found != (list(inputs), list(outputs)):
-        raise BundleError(f"the graph maps {found[0]!r:.200} to {found[1]!r:.200}; wanted {list(inputs)} to {list(outputs)}")
+        raise BundleError(
+            f"the graph maps {found[0]!r:.200} to {found[1]!r:.200}; wanted {list(inputs)} to {list(outputs)}"
+        )
     for value in model.graph.input:
         kind = value.type.tensor_type.elem_type
         if kind not in _INPUT_TYPES:
@@ -79,7 +164,9 @@ def _check_nodes(graph: Any, declared: set[str]) -> None:
         raise BundleError(f"the graph has {len(graph.node):,} nodes; at most {MAX_NODES:,} are taken")
     for node in graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-            raise BundleError(f"operator {node.domain}:{node.op_type:.60} is not on the list of allowed operators")
+            raise BundleError(
+                f"operator {node.domain}:{node.op_type:.60} is not on the list of allowed operators"
+            )
         if node.op_type not in declared:
             raise BundleError(f"operator {node.op_type} is not declared in the manifest")
         for attribute in node.attribute:
@@ -97,7 +184,9 @@ def _check_tensor(tensor: Any, name: str) -> None:
         raise BundleError(f"tensor {name:.60} lies outside the file")
     dims = list(tensor.dims)
     if len(dims) > MAX_RANK or any(d < 0 for d in dims) or prod(dims) > MAX_ELEMENTS:
-        raise BundleError(f"tensor {name:.60} has shape {dims!r:.100}; at most {MAX_ELEMENTS:,} elements are taken")
+        raise BundleError(
+            f"tensor {name:.60} has shape {dims!r:.100}; at most {MAX_ELEMENTS:,} elements are taken"
+        )
     if tensor.data_type == onnx.TensorProto.STRING:
         raise BundleError(f"tensor {name:.60} holds text")
     try:
@@ -114,12 +203,21 @@ def _check_sizes(graph: Any) -> None:
 
     known = {t.name: t for t in graph.initializer}
     known |= {
-        n.output[0]: a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
+        n.output[0]: a.t
+        for n in graph.node
+        if n.op_type == "Constant"
+        for a in n.attribute
+        if a.name == "value"
     }
     for node in graph.node:
         at = _SIZED.get(node.op_type)
         if at is None or at >= len(node.input) or node.input[at] not in known:
             continue
         sizes = onnx.numpy_helper.to_array(known[node.input[at]])
-        if sizes.size and (abs(sizes.astype(float)).max() > MAX_CONSTANT or prod(map(abs, sizes.ravel().tolist())) > MAX_ELEMENTS):
-            raise BundleError(f"{node.op_type} makes a tensor of size {sizes.tolist()!r:.100}; that is more than is taken")
+        if sizes.size and (
+            abs(sizes.astype(float)).max() > MAX_CONSTANT
+            or prod(map(abs, sizes.ravel().tolist())) > MAX_ELEMENTS
+        ):
+            raise BundleError(
+                f"{node.op_type} makes a tensor of size {sizes.tolist()!r:.100}; that is more than is taken"
+            )

@@ -47,9 +47,24 @@ def limits(plant: str) -> tuple[Limit, ...]:
     heads = archetype(plant)["heads"]
     for name in REGION_HEADS.names[:N_COOLING]:
         head = heads[name]
-        clamp = next((c for what, c in _CLAMPS.items() if head["means"].startswith(what) and "over" not in head["means"]), None)
-        low, high = (head["low"], head["high"]) if clamp is None else (max(head["low"], clamp[0]), min(head["high"], clamp[1]))
-        found.append(Limit(plant, name, head["means"], head["unit"], float(low), float(high), float(values[_SLEW[name]])))
+        clamp = next(
+            (
+                c
+                for what, c in _CLAMPS.items()
+                if head["means"].startswith(what) and "over" not in head["means"]
+            ),
+            None,
+        )
+        low, high = (
+            (head["low"], head["high"])
+            if clamp is None
+            else (max(head["low"], clamp[0]), min(head["high"], clamp[1]))
+        )
+        found.append(
+            Limit(
+                plant, name, head["means"], head["unit"], float(low), float(high), float(values[_SLEW[name]])
+            )
+        )
     found += [Limit(plant, n, m, "1", lo, hi, rate) for n, (m, lo, hi, rate) in _ELECTRIC.items()]
     return tuple(found)
 

@@ -119,7 +119,9 @@ def open_bundle(path: str | Path, signer: str | None = None, *, trial: bool = Tr
     signed_by = verify(raw, files.get(SIGNATURE), signer)
     manifest = parse_manifest(raw)
     if set(manifest.files) != {GRAPH, GOLDEN}:
-        raise BundleError(f"{MANIFEST} names files {sorted(manifest.files)!r:.200}; a bundle has {GRAPH} and {GOLDEN}")
+        raise BundleError(
+            f"{MANIFEST} names files {sorted(manifest.files)!r:.200}; a bundle has {GRAPH} and {GOLDEN}"
+        )
     for name, entry in manifest.files.items():
         digest = hashlib.sha256(files[name]).hexdigest()
         if len(files[name]) != entry.bytes or digest != entry.sha256:
@@ -156,7 +158,9 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     allowed = set(MOST_BYTES)
     there = {p.name for p in folder.iterdir()}
     if there - allowed:
-        raise BundleError(f"{folder} holds {sorted(there - allowed)[:5]!r:.200}; a bundle has only {', '.join(sorted(allowed))}")
+        raise BundleError(
+            f"{folder} holds {sorted(there - allowed)[:5]!r:.200}; a bundle has only {', '.join(sorted(allowed))}"
+        )
     missing = allowed - there - {SIGNATURE}
     if missing:
         raise BundleError(f"{folder} lacks {', '.join(sorted(missing))}; fetch the bundle again")
@@ -205,7 +209,9 @@ def self_test(bundle: Bundle, opened: Any) -> None:
     if not all(np.isfinite(np.asarray(x, np.float64)).all() for x in results):
         raise BundleError("the graph answers with numbers that are not finite")
     if decisions_digest(results[0]) != bundle.manifest.golden.actions_sha256:
-        raise BundleError("the graph decides otherwise than at export on the recorded observations: do not use it")
+        raise BundleError(
+            "the graph decides otherwise than at export on the recorded observations: do not use it"
+        )
 
 
 def _trial(bundle: Bundle) -> None:
@@ -218,7 +224,9 @@ def _trial(bundle: Bundle) -> None:
             input=message, capture_output=True, timeout=CHILD_SECONDS, check=False, env=_child_env(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise BundleError(f"the graph did not answer its recorded observations within {CHILD_SECONDS} s") from None
+        raise BundleError(
+            f"the graph did not answer its recorded observations within {CHILD_SECONDS} s"
+        ) from None
     if done.returncode != 0:
         reason = done.stderr.decode(errors="replace").strip().splitlines()
         raise BundleError(

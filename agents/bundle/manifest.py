@@ -168,7 +168,9 @@ def _check_layout(manifest: Manifest) -> None:
             raise BundleError(f"the bundle was made for another observation: {difference}; export it again")
     for table in TABLES:
         if len(manifest.envelope.get(table.name, ())) != len(table):
-            raise BundleError(f"the bundle's envelope of {table.name} has not one range a column: export it again")
+            raise BundleError(
+                f"the bundle's envelope of {table.name} has not one range a column: export it again"
+            )
     extra = set(manifest.observation) - {t.name for t in TABLES}
     if extra:
         raise BundleError(f"the bundle's observation has tables {sorted(extra)}, which are not known here")

@@ -29,7 +29,8 @@ class BundlePolicy:
     """A checked bundle as a policy, for any fleet with the same columns and levels."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.bundle, self.view = bundle, bundle.manifest.view
+        self.bundle = bundle
+        self.view: str = bundle.manifest.view
         self.session = session(bundle)
         self._names = list(bundle.outputs)
 
@@ -50,7 +51,10 @@ class BundlePolicy:
         With `deterministic=False`, choices are drawn from the graph's distribution by `rng`.
         """
         batched = np.ndim(observation["mask"]) == 2
-        obs = {k: np.asarray(v, np.float32) if batched else np.asarray(v, np.float32)[None] for k, v in observation.items()}
+        obs = {
+            k: np.asarray(v, np.float32) if batched else np.asarray(v, np.float32)[None]
+            for k, v in observation.items()
+        }
         if self.view == "joint":
             out = self.answer(obs)
             actions = out.actions if deterministic else _drawn(out, rng or np.random.default_rng())

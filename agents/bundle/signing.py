@@ -31,9 +31,13 @@ def sign(manifest: bytes, private_key: str | Path) -> bytes:
     try:
         key = serialization.load_pem_private_key(Path(private_key).read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BundleError(f"signing key {private_key}: {error}; make one: openssl genpkey -algorithm ed25519") from None
+        raise BundleError(
+            f"signing key {private_key}: {error}; make one: openssl genpkey -algorithm ed25519"
+        ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise BundleError(f"signing key {private_key} is not Ed25519; make one: openssl genpkey -algorithm ed25519")
+        raise BundleError(
+            f"signing key {private_key} is not Ed25519; make one: openssl genpkey -algorithm ed25519"
+        )
     public = key.public_key().public_bytes_raw().hex()
     content = {"algorithm": ALGORITHM, "public_key": public, "signature": key.sign(manifest).hex()}
     return json.dumps(content).encode() + b"\n"
@@ -73,13 +77,17 @@ def verify(manifest: bytes, signature: bytes | None, signer: str | None) -> str 
     """
     if signature is None:
         if signer is not None:
-            raise BundleError(f"the bundle is not signed, and a signer is required; export it with --sign KEY")
+            raise BundleError("the bundle is not signed, and a signer is required; export it with --sign KEY")
         return None
     from cryptography.exceptions import InvalidSignature
 
     try:
         content = json.loads(signature)
-        algorithm, key, given = content["algorithm"], content["public_key"], bytes.fromhex(content["signature"])
+        algorithm, key, given = (
+            content["algorithm"],
+            content["public_key"],
+            bytes.fromhex(content["signature"]),
+        )
         if algorithm != ALGORITHM:
             raise ValueError(f"algorithm {algorithm!r:.40}")
         claimed = public_key(str(key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -19,7 +19,8 @@ from agents.bundle import Bundle, BundlePolicy, open_bundle
 from agents.bundle.load import self_test
 from agents.bundle.policy import check_levels
 from agents.serving import oip
-from agents.serving.decide import Decider, Decision, NotReady
+from agents.serving.decide import Decider
+from agents.serving.decision import Decision, NotReady
 from agents.serving.gate import Gate, Limits, Refused
 from agents.serving.guard import Envelope
 from agents.serving.log import DecisionLog
@@ -49,7 +50,7 @@ class Service:
     metrics: Metrics
     path: str | None = None
     signer: str | None = None
-    nodes: Nodes = Nodes()
+    nodes: Nodes = field(default_factory=Nodes)
     bundle: Bundle | None = None
     graph: BundlePolicy | None = None
     ready: bool = True
@@ -66,7 +67,9 @@ class Service:
             bundle = open_bundle(self.path, self.signer)
             check_levels(bundle, self.decider.world, f"bundle {self.path}")
             if bundle.manifest.view != "joint":
-                raise UserError("the server decides for a whole fleet at once: export a policy of the joint view (PPO)")
+                raise UserError(
+                    "the server decides for a whole fleet at once: export a policy of the joint view (PPO)"
+                )
             policy = BundlePolicy(bundle)
             self_test(bundle, policy.session)
         except UserError:
@@ -97,8 +100,8 @@ def _body(body: bytes) -> Any:
 
 
 def _deadline(service: Service, request: Request) -> float:
-    """s left for this request: the caller's `X-Deadline-Ms`, at most the server's, less what has passed already."""
-    most = service.decider.options.deadline_s
+    """Seconds left for this request: the caller's `X-Deadline-Ms`, at most ours, less what has passed."""
+    most: float = service.decider.options.deadline_s
     given = request.headers.get("x-deadline-ms")
     if given is not None:
         try:
@@ -108,7 +111,7 @@ def _deadline(service: Service, request: Request) -> float:
         if not 0.0 <= asked < float("inf"):
             raise Refused(400, f"X-Deadline-Ms: {given!r:.40}; wanted milliseconds from 0")
         most = min(most, asked)
-    passed = time.monotonic() - request.scope["state"]["began"]
+    passed: float = time.monotonic() - request.scope["state"]["began"]
     return max(most - passed, 1e-9)
 
 
@@ -191,7 +194,9 @@ def _model(service: Service, request: Request) -> tuple[Bundle, BundlePolicy]:
         raise Refused(404, "a rule is served: there is no model")
     name, version = request.path_params.get("name"), request.path_params.get("version", oip.VERSION)
     if name != service.bundle.manifest.name or version != oip.VERSION:
-        raise Refused(404, f"no model {name!r:.80} version {version!r:.20}; there is {service.bundle.manifest.name!r} 1")
+        raise Refused(
+            404, f"no model {name!r:.80} version {version!r:.20}; there is {service.bundle.manifest.name!r} 1"
+        )
     return service.bundle, service.graph
 
 
@@ -216,7 +221,9 @@ def oip_model_ready(service: Service, request: Request, body: bytes) -> Response
 def oip_infer(service: Service, request: Request, body: bytes) -> Response:
     """Tensors in, tensors out."""
     bundle, graph = _model(service, request)
-    inputs, head = oip.parse(body, request.headers.get("inference-header-content-length"), bundle.manifest.levels)
+    inputs, head = oip.parse(
+        body, request.headers.get("inference-header-content-length"), bundle.manifest.levels
+    )
     try:
         results = graph.session.run(list(bundle.outputs), inputs)
     except Exception as error:  # ONNX Runtime raises classes of its own
@@ -280,7 +287,9 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-def _endpoint(service: Service, path: str, by_method: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    service: Service, path: str, by_method: Mapping[str, Handler]
+) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         state = request.scope["state"]
         state["route"] = path
@@ -297,7 +306,9 @@ def _endpoint(service: Service, path: str, by_method: Mapping[str, Handler]) -> 
     return endpoint
 
 
-def application(service: Service, token: bytes | None, limits: Limits = Limits(), tokenless: tuple[str, ...] = ()) -> Gate:  # noqa: B008 - frozen
+def application(
+    service: Service, token: bytes | None, limits: Limits | None = None, tokenless: tuple[str, ...] = ()
+) -> Gate:
     """The ASGI application.
 
     Args:
@@ -310,4 +321,4 @@ def application(service: Service, token: bytes | None, limits: Limits = Limits()
     for method, path, handler in ROUTES:
         paths.setdefault(path, {})[method] = handler
     routes = [Route(p, _endpoint(service, p, m), methods=list(m)) for p, m in paths.items()]
-    return Gate(Starlette(routes=routes), service.metrics, token, limits, tokenless)
+    return Gate(Starlette(routes=routes), service.metrics, token, limits or Limits(), tokenless)

@@ -2,93 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from agents.serving.decision import POLICY, RULE, Decision, NotReady, Options, digest, expected_usd, in_canary
 from agents.serving.guard import HEADS, Clock, Constraints, Envelope, Guarded, PolicyFailed, SetPoints
 from agents.serving.scorers import Obs, Outcome, RuleScorer, Scorer
 from gcn_env.core.state import N_HEADS, PENDING
-from gcn_env.errors import UserError
-from gcn_env.observation import JOBS, PAIRS
 from gcn_env.scenario.compile import World
 from gcn_env.snapshot import LiveFleet, Report
 from gcn_env.snapshot.parse import SnapshotError, Units, choice, mapping
 
 Array = npt.NDArray[Any]
 FLEET_TABLES, JOB_TABLES = ("pools", "regions", "globals"), ("jobs", "pairs")
-POLICY, RULE = "policy", "rule"
-_COST, _PATIENCE, _LEGAL = (PAIRS.index(n) for n in ("cost", "patience", "legal"))
-_LEASE = JOBS.index("inference")
-
-
-class NotReady(UserError):  # noqa: N818 - a state, not a fault
-    """There is nothing to decide from yet."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How far a policy is trusted.
-
-    Attributes:
-        mode: `act`, or `shadow`: the rule's decisions are answered, the policy's are only logged.
-        canary: share of jobs and regions, by a hash of their names, that the policy decides; the rule decides the rest.
-        deadline_s: s within which the policy answers a request; then the rule does.
-        max_age_s: s after which a snapshot is stale.
-        compare: also ask the rule where the policy decides, for the report of savings (always in shadow mode).
-    """
-
-    mode: str = "act"
-    canary: float = 1.0
-    deadline_s: float = 0.1
-    max_age_s: float = 300.0
-    compare: bool = False
-
-
-@dataclass
-class Decision:
-    """One answered question.
-
-    Attributes:
-        kind: `score`, `place` or `setpoints`.
-        by: who decided: `policy` or `rule`; per item where a canary divides them.
-        reason: why not the policy, empty if it was.
-        answer: plain values for the caller.
-        inputs: hash of the observation.
-        shadow: what the policy would have done where the rule decided, and the other way round with `compare`.
-        corrections: choices that a guard took back, in words.
-        seconds: spent on it.
-    """
-
-    kind: str
-    by: str = POLICY
-    reason: str = ""
-    answer: dict[str, Any] = field(default_factory=dict)
-    inputs: str = ""
-    shadow: dict[str, Any] = field(default_factory=dict)
-    corrections: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-
-def in_canary(name: str, share: float) -> bool:
-    """Whether the job or region of this name is among the share that the policy decides; the same at every call."""
-    if share >= 1.0:
-        return True
-    number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
-    return number < share * 2.0**64
-
-
-def digest(obs: Obs) -> str:
-    """Sixteen hex digits over an observation."""
-    found = hashlib.blake2b(digest_size=8)
-    for name in ("jobs", "pools", "regions", "pairs", "globals", "mask"):
-        found.update(np.ascontiguousarray(obs[name]))
-    return found.hexdigest()
 
 
 class Decider:
@@ -104,10 +33,11 @@ class Decider:
         self.policy = None if policy is None else Guarded(policy)
         self.envelope = envelope
         self.received: float | None = None  # clock at the last good snapshot
+        self._units: tuple[Any, Units] | None = None
         self._document: Any = None  # the last good snapshot
         self._trouble = ""  # why the present snapshot is not for the policy
         self._outside: list[str] = []
-        self._kept: tuple[Obs, Outcome, str, str] | None = None  # the present snapshot's joint outcome
+        self._kept: tuple[Obs, Outcome | None, str, str] | None = None  # the present snapshot's joint outcome
         self._written: dict[tuple[int, int], tuple[float, float]] = {}  # (region, head) -> set-point, clock
 
     def swap(self, policy: Scorer | None, envelope: Envelope | None) -> None:
@@ -149,7 +79,7 @@ class Decider:
 
     @property
     def age_s(self) -> float:
-        """s since the last good snapshot; infinite without one."""
+        """Seconds since the last good snapshot; infinite without one."""
         return float("inf") if self.received is None else self.clock() - self.received
 
     def status(self) -> dict[str, Any]:
@@ -194,21 +124,38 @@ class Decider:
         began = self.clock()
         self._ready()
         body = mapping(request, "score")
-        with self.live.visitor(body.get("job"), Units(body.get("units") or {})) as (name, place):
+        with self.live.visitor(body.get("job"), self._units_of(body.get("units") or {})) as (name, place):
             pools = self._candidates(body.get("candidates"))
             decision = self._score(name, place, pools, began + (deadline_s or self.options.deadline_s))
         decision.seconds = self.clock() - began
         return decision
+
+    def _units_of(self, declared: Any) -> Units:
+        """Checked units; callers declare the same ones again and again."""
+        if self._units is None or self._units[0] != declared:
+            self._units = declared, Units(declared)
+        return self._units[1]
 
     def _candidates(self, given: Any) -> Array:
         """Numbers of the pools asked about, in order."""
         names = self.world.pool_names
         if given is None:
             return np.arange(len(names))
-        if not isinstance(given, list) or not 0 < len(given) <= len(names) or len(set(map(str, given))) < len(given):
-            raise SnapshotError(f"candidates: wanted a list of 1..{len(names)} different pools, or none for all")
+        if (
+            not isinstance(given, list)
+            or not 0 < len(given) <= len(names)
+            or len(set(map(str, given))) < len(given)
+        ):
+            raise SnapshotError(
+                f"candidates: wanted a list of 1..{len(names)} different pools, or none for all"
+            )
         index = self.live.pool_index
-        return np.array([index[c] if isinstance(c, str) and c in index else names.index(choice(c, names, "candidates")) for c in given])
+        return np.array(
+            [
+                index[c] if isinstance(c, str) and c in index else names.index(choice(c, names, "candidates"))
+                for c in given
+            ]
+        )
 
     def _score(self, name: str, place: int, pools: Array, deadline: float) -> Decision:
         obs = self.live.observe_job(place)
@@ -221,20 +168,23 @@ class Decider:
         decision = Decision("score", inputs=digest(obs))
         outcome, reason = self._ask_job(obs, deadline)
         chosen, decision = self._divide(decision, name, obs, outcome, reason)
-        broken = {int(p): self.constraints.broken(place, int(p)) for p in pools}
+        broken = self.constraints.broken(place)
         best = int(chosen.actions[0]) - 1
-        if best >= 0 and broken.get(best, ["not a candidate"]):
-            decision.corrections.append(f"{name} -> {self.world.pool_names[best]}: {broken.get(best)}")
+        if best >= 0 and (best in broken or not asked[best]):
+            why = broken.get(best, ["not a candidate"])
+            decision.corrections.append(f"{name} -> {self.world.pool_names[best]}: {'; '.join(why)}")
             best = -1
         names = self.world.pool_names
-        weight = chosen.preference[0]
+        weight = chosen.preference[0].tolist()
         decision.answer = {
             "job": name,
             "choice": names[best] if best >= 0 else None,
-            "wait": float(weight[0]),
+            "wait": weight[0],
             "candidates": [
-                {"pool": names[p], "score": 0.0 if broken[p] else float(weight[p + 1]), "refused": broken[p]}
-                for p in map(int, pools)
+                {"pool": names[p], "score": weight[p + 1], "refused": []}
+                if p not in broken
+                else {"pool": names[p], "score": 0.0, "refused": broken[p]}
+                for p in pools.tolist()
             ],
         }
         return decision
@@ -260,19 +210,14 @@ class Decider:
             return outcome, decision
         rule = self.fallback.decide(obs)
         if outcome is not None:
-            names = (None, *self.world.pool_names)
-            decision.shadow = {
-                who: {"choice": names[int(o.actions[0])], "usd": expected_usd(obs, 0, int(o.actions[0]))}
-                for who, o in ((POLICY, outcome), (RULE, rule))
-            }
+            decision.shadow = self._both(obs, 0, outcome, rule)
         return (outcome if decision.by == POLICY and outcome is not None else rule), decision
 
     # ----------------------------------------------------------------------------------------- the whole fleet at once
     def _joint(self, deadline: float) -> tuple[Obs, Outcome | None, str, str]:
         """The present snapshot's observation, the policy's outcome or why there is none, and the inputs' hash."""
         if self._kept is not None and not self._reason():
-            obs, outcome, reason, inputs = self._kept
-            return obs, outcome, reason, inputs
+            return self._kept
         obs = self.live.observe()
         inputs = digest(obs)
         outcome, reason = self._ask(obs, deadline)
@@ -289,53 +234,71 @@ class Decider:
         began = self.clock()
         self._ready()
         obs, outcome, reason, inputs = self._joint(began + (deadline_s or self.options.deadline_s))
-        decision = Decision("place", inputs=inputs, reason=reason)
-        rule = self._rule(obs, outcome)
+        decision, rule = Decision("place", inputs=inputs, reason=reason), self._rule(obs, outcome)
         rows, taken = [], dict[int, int]()
         for q, name in enumerate(self.live.slot_ids):
             if name is None:
                 continue
-            mine = outcome if outcome is not None and self._policys(name) else rule
-            assert mine is not None
-            row = self._slot(q, name, obs, mine, taken, decision)
-            row["by"] = POLICY if mine is outcome else RULE
+            mine, who = self._whose(name, outcome, rule)
+            rows.append(self._slot(q, name, obs, mine, taken, decision) | {"by": who})
             if outcome is not None and rule is not None:
-                decision.shadow[name] = {
-                    who: {"choice": ([None, *self.world.pool_names])[int(o.actions[q])], "usd": expected_usd(obs, q, int(o.actions[q]))}
-                    for who, o in ((POLICY, outcome), (RULE, rule))
-                }
-            rows.append(row)
-        decision.by = POLICY if outcome is not None and self.options.mode == "act" and self.options.canary > 0 else RULE
-        if decision.by == RULE and not reason:
-            decision.reason = "shadow" if self.options.mode == "shadow" else "canary"
+                decision.shadow[name] = self._both(obs, q, outcome, rule)
         decision.answer = {"placements": rows}
-        decision.seconds = self.clock() - began
-        return decision
+        return self._closed(decision, outcome is not None and self.options.canary > 0.0, began)
 
-    def _policys(self, name: str) -> bool:
-        return self.options.mode == "act" and in_canary(name, self.options.canary)
+    def _both(self, obs: Obs, q: int, outcome: Outcome, rule: Outcome) -> dict[str, Any]:
+        """Choices of policy and rule for slot `q`, and what each is expected to cost [USD]."""
+        names = (None, *self.world.pool_names)
+        return {
+            who: {"choice": names[int(o.actions[q])], "usd": expected_usd(obs, q, int(o.actions[q]))}
+            for who, o in ((POLICY, outcome), (RULE, rule))
+        }
+
+    def _whose(self, name: str, outcome: Outcome | None, rule: Outcome | None) -> tuple[Outcome, str]:
+        """Who decides for the job or region of this name."""
+        acts = self.options.mode == "act" and in_canary(name, self.options.canary)
+        if outcome is not None and (rule is None or acts):
+            return outcome, POLICY
+        assert rule is not None
+        return rule, RULE
 
     def _rule(self, obs: Obs, outcome: Outcome | None) -> Outcome | None:
         """The rule's outcome where it is needed."""
-        needed = outcome is None or self.options.mode == "shadow" or self.options.canary < 1.0 or self.options.compare
+        o = self.options
+        needed = outcome is None or o.mode == "shadow" or o.canary < 1.0 or o.compare
         return self.fallback.decide(obs) if needed else None
 
-    def _slot(self, q: int, name: str, obs: Obs, mine: Outcome, taken: dict[int, int], decision: Decision) -> dict[str, Any]:
+    def _closed(self, decision: Decision, policys: bool, began: float) -> Decision:
+        """A decision of the whole fleet with its last fields."""
+        decision.by = POLICY if policys and self.options.mode == "act" else RULE
+        if decision.by == RULE and not decision.reason:
+            decision.reason = "shadow" if self.options.mode == "shadow" else "canary"
+        decision.seconds = self.clock() - began
+        return decision
+
+    def _slot(
+        self, q: int, name: str, obs: Obs, mine: Outcome, taken: dict[int, int], decision: Decision
+    ) -> dict[str, Any]:
         """One job's placement, taken back if it breaks a constraint."""
         pool, jobs = int(mine.actions[q]) - 1, self.live.state.jobs
         place = int(jobs.slot[0, q])
         status = "pending" if int(jobs.status[0, place]) == PENDING else "placed"
         if pool >= 0:
-            broken = self.constraints.broken(place, pool, taken)
+            broken = self.constraints.broken(place, taken).get(pool)
             if broken:
-                decision.corrections.append(f"{name} -> {self.world.pool_names[pool]}: {broken}")
+                decision.corrections.append(f"{name} -> {self.world.pool_names[pool]}: {'; '.join(broken)}")
                 pool = -1
             else:
                 tenant = int(jobs.tenant[0, place])
-                more = self.constraints.devices(place, pool) - int(jobs.held[0, place])
+                more = int(self.constraints.devices(place)[pool]) - int(jobs.held[0, place])
                 taken[tenant] = taken.get(tenant, 0) + more
         usd = expected_usd(obs, q, pool + 1)
-        return {"job": name, "status": status, "pool": None if pool < 0 else self.world.pool_names[pool], "usd": usd}
+        return {
+            "job": name,
+            "status": status,
+            "pool": None if pool < 0 else self.world.pool_names[pool],
+            "usd": usd,
+        }
 
     def setpoints(self, deadline_s: float | None = None) -> Decision:
         """Set-points of every plant: where to go (`target`), and what to write now (`setpoint`).
@@ -346,51 +309,32 @@ class Decider:
         began = self.clock()
         self._ready()
         obs, outcome, reason, inputs = self._joint(began + (deadline_s or self.options.deadline_s))
-        decision = Decision("setpoints", inputs=inputs, reason=reason)
-        rule = self._rule(obs, outcome)
+        decision, rule = Decision("setpoints", inputs=inputs, reason=reason), self._rule(obs, outcome)
         n_slots, found = self.world.n_slots, {}
         for r, region in enumerate(self.world.region_names):
-            mine = outcome if outcome is not None and self._policys(region) else rule
-            assert mine is not None
-            levels = mine.actions[n_slots + N_HEADS * r : n_slots + N_HEADS * (r + 1)]
-            found[region] = {"by": POLICY if mine is outcome else RULE, "heads": self._heads(r, levels, decision)}
+            mine, who = self._whose(region, outcome, rule)
+            part = slice(n_slots + N_HEADS * r, n_slots + N_HEADS * (r + 1))
+            found[region] = {"by": who, "heads": self._heads(r, mine.actions[part], decision)}
             if outcome is not None and rule is not None:
-                part = slice(n_slots + N_HEADS * r, n_slots + N_HEADS * (r + 1))
-                decision.shadow[region] = {POLICY: outcome.actions[part].tolist(), RULE: rule.actions[part].tolist()}
-        decision.by = POLICY if any(x["by"] == POLICY for x in found.values()) else RULE
-        if decision.by == RULE and not reason:
-            decision.reason = "shadow" if self.options.mode == "shadow" else "canary"
+                both = ((POLICY, outcome), (RULE, rule))
+                decision.shadow[region] = {name: o.actions[part].tolist() for name, o in both}
         decision.answer = {"regions": found}
-        decision.seconds = self.clock() - began
-        return decision
+        return self._closed(decision, any(x["by"] == POLICY for x in found.values()), began)
 
-    def _heads(self, r: int, levels: Sequence[int] | Array, decision: Decision) -> dict[str, Any]:
+    def _heads(self, r: int, levels: Array, decision: Decision) -> dict[str, Any]:
         """Limits and rates on one plant's set-points."""
         points, plants, now = self.setpoint_limits, self.live.state.plants, self.clock()
-        found = {}
+        step_min, found = 60.0 * self.world.step_h, {}
         for h, head in enumerate(HEADS):
             if not points.there[r, h]:
                 continue
-            target, cut = points.target(r, h, int(levels[h]))
+            level, target, cut = points.target(r, h, int(levels[h]))
             if cut:
                 decision.corrections.append(f"{self.world.region_names[r]}.{head}: cut to {target:g}")
-            present, since = self._written.get((r, h), (float(plants.command[0, r, h]), now - 60.0 * 60.0 * self.world.step_h))
-            minutes = min((now - since) / 60.0, 60.0 * self.world.step_h)
-            write = points.step(r, h, target, present, minutes)
+            first = (float(plants.command[0, r, h]), now - 60.0 * step_min)
+            present, since = self._written.get((r, h), first)
+            write = points.step(r, h, target, present, min((now - since) / 60.0, step_min))
             if write != present:
                 self._written[r, h] = (write, now)
-            found[head] = {"level": int(levels[h]), "target": target, "setpoint": write, "unit": points.units[r][h]}
+            found[head] = {"level": level, "target": target, "setpoint": write, "unit": points.units[r][h]}
         return found
-
-
-def expected_usd(obs: Obs, q: int, action: int) -> float | None:
-    """What the encoder expects a choice for slot `q` to cost [USD]; of waiting, the best forecast hour; None: unknown."""
-    pairs = obs["pairs"][0, q].astype(np.float64)
-    usd = np.sinh(pairs[:, _COST])
-    if action > 0:
-        return float(usd[action - 1])
-    legal = pairs[:, _LEGAL] > 0.0
-    if not legal.any() or obs["jobs"][0, q, _LEASE] > 0.0:
-        return None
-    later = usd - pairs[:, _PATIENCE] * (np.abs(usd) + 0.01)
-    return float(later[legal].min())

@@ -72,7 +72,7 @@ class Gate:
     def __init__(
         self, app: App, metrics: Metrics, token: bytes | None, limits: Limits, tokenless: tuple[str, ...] = ()
     ) -> None:
-        """`tokenless` are prefixes of paths that need no token: their callers prove themselves otherwise, or not at all."""
+        """`tokenless` are prefixes of paths that need no token: their callers prove themselves otherwise."""
         self.app, self.metrics, self.limits = app, metrics, limits
         self._bearer = None if token is None else b"Bearer " + token
         self._tokenless = tokenless
@@ -107,7 +107,9 @@ class Gate:
             if not started:
                 await _answer(send, Refused(500, "internal error; the log of the server says more"))
         finally:
-            self.metrics.request(scope.get("state", {}).get("route", "other"), status, time.perf_counter() - began)
+            self.metrics.request(
+                scope.get("state", {}).get("route", "other"), status, time.perf_counter() - began
+            )
 
     def _admit(self, scope: Scope) -> None:
         peer = (scope.get("client") or ("",))[0]
@@ -118,12 +120,18 @@ class Gate:
             return
         given = [v for k, v in scope["headers"] if k == b"authorization"]
         if len(given) != 1 or not hmac.compare_digest(given[0], self._bearer):
-            raise Refused(401, "a bearer token is needed: Authorization: Bearer TOKEN", {"www-authenticate": "Bearer"})
+            raise Refused(
+                401, "a bearer token is needed: Authorization: Bearer TOKEN", {"www-authenticate": "Bearer"}
+            )
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """All of the body, no more than the limit, soon."""
         for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and (len(value) > 12 or int(value) > self.limits.body):
+            if (
+                name == b"content-length"
+                and value.isdigit()
+                and (len(value) > 12 or int(value) > self.limits.body)
+            ):
                 raise Refused(413, f"a body of more than {self.limits.body:,} bytes", {"connection": "close"})
             if name == b"content-encoding" and value not in (b"", b"identity"):
                 raise Refused(415, "bodies are taken as they are, not compressed")
@@ -140,9 +148,13 @@ class Gate:
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > self.limits.body:
-                        raise Refused(413, f"a body of more than {self.limits.body:,} bytes", {"connection": "close"})
+                        raise Refused(
+                            413, f"a body of more than {self.limits.body:,} bytes", {"connection": "close"}
+                        )
         except TimeoutError:
-            raise Refused(408, f"the body was not here within {BODY_S:g} s", {"connection": "close"}) from None
+            raise Refused(
+                408, f"the body was not here within {BODY_S:g} s", {"connection": "close"}
+            ) from None
         return b"".join(parts)
 
     def _checked(self, body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The decision log: one JSON object a line, rotated by size; and the report of what a shadowed policy would have saved."""
+"""The decision log: one JSON object a line, rotated by size; the report of what a shadowed policy would have saved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from agents.serving.decide import POLICY, RULE, Decision
+from agents.serving.decision import POLICY, RULE, Decision
 from gcn_env.errors import UserError
 
 
@@ -54,7 +54,8 @@ class DecisionLog:
         self._size += len(line)
 
     def _rotate(self) -> None:
-        assert self.path is not None and self._file is not None
+        assert self.path is not None
+        assert self._file is not None
         self._file.close()
         for k in range(self.keep, 0, -1):
             older = self.path.with_name(f"{self.path.name}.{k}")
@@ -124,9 +125,9 @@ def report(path: str | Path) -> str:
     rows = "".join(f"| {k} | {v:,} |\n" for k, v in s["decisions"].items())
     why = "".join(f"| {k} | {v:,} |\n" for k, v in s["reasons"].items()) or "| (none) | 0 |\n"
     return (
-        f"Policy against rule on {s['compared']:,} placements: they differ on {s['differ']:,}; the policy's choices are "
-        f"expected to cost {s['saved_usd']:,.2f} USD less ({share:.1f} % of {s['expected_usd'][RULE]:,.2f} USD). Plants "
-        f"would have been set otherwise {s['plants_set_otherwise']:,} times; guards took back {s['corrections']:,} "
-        "choices.\n\nExpected costs are those of the moment of each choice; nothing that happened later is in them.\n\n"
+        f"Policy against rule on {s['compared']:,} placements: they differ on {s['differ']:,}; the policy's choices "
+        f"are expected to cost {s['saved_usd']:,.2f} USD less ({share:.1f} % of {s['expected_usd'][RULE]:,.2f} USD). "
+        f"Plants would have been set otherwise {s['plants_set_otherwise']:,} times; guards took back "
+        f"{s['corrections']:,} choices.\n\nExpected costs are those of the moment of each choice; nothing that happened later is in them.\n\n"
         f"| kind | decisions |\n|---|---:|\n{rows}\n| why the rule decided | times |\n|---|---:|\n{why}"
     )

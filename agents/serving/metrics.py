@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from agents.serving.decide import Decision
+from agents.serving.decision import Decision
 
 _BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.1, 0.25, 1.0)
 
@@ -15,14 +15,22 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
-        self.requests = Counter("gcn_requests_total", "Requests by route and status", ["route", "code"], registry=r)
-        self.request_s = Histogram("gcn_request_seconds", "Time in the server", ["route"], buckets=_BUCKETS, registry=r)
+        self.requests = Counter(
+            "gcn_requests_total", "Requests by route and status", ["route", "code"], registry=r
+        )
+        self.request_s = Histogram(
+            "gcn_request_seconds", "Time in the server", ["route"], buckets=_BUCKETS, registry=r
+        )
         self.decisions = Counter(
             "gcn_decisions_total", "Decisions by kind, who decided, and why not the policy", ["kind", "by", "reason"],
             registry=r,
         )  # fmt: skip
-        self.decision_s = Histogram("gcn_decision_seconds", "Time of a decision", ["kind"], buckets=_BUCKETS, registry=r)
-        self.corrections = Counter("gcn_corrections_total", "Choices that a guard took back", ["kind"], registry=r)
+        self.decision_s = Histogram(
+            "gcn_decision_seconds", "Time of a decision", ["kind"], buckets=_BUCKETS, registry=r
+        )
+        self.corrections = Counter(
+            "gcn_corrections_total", "Choices that a guard took back", ["kind"], registry=r
+        )
         self.snapshots = Counter("gcn_snapshots_total", "Snapshots by outcome", ["outcome"], registry=r)
         self.age = Gauge("gcn_snapshot_age_seconds", "Since the last good snapshot", registry=r)
         self.unknown = Gauge("gcn_unknown_readings", "Readings that the last snapshot lacks", registry=r)

@@ -36,7 +36,10 @@ def shapes(levels: int) -> dict[str, tuple[Any, ...]]:
 def metadata(bundle: Bundle) -> dict[str, Any]:
     """Model metadata."""
     levels = bundle.manifest.levels
-    ins = [{"name": k, "datatype": "FP32", "shape": [d if isinstance(d, int) else -1 for d in s]} for k, s in shapes(levels).items()]
+    ins = [
+        {"name": k, "datatype": "FP32", "shape": [d if isinstance(d, int) else -1 for d in s]}
+        for k, s in shapes(levels).items()
+    ]
     outs = {"actions": [-1, -1], "placement": [-1, -1, -1], "cooling": [-1, -1, levels], "value": [-1]}
     return {
         "name": bundle.manifest.name, "versions": [VERSION], "platform": "onnxruntime_onnx", "inputs": ins,
@@ -54,7 +57,9 @@ def parse(body: bytes, header_length: str | None, levels: int) -> tuple[dict[str
     Raises:
         Refused: for what is no request for this model.
     """
-    if header_length is not None and not (header_length.isdigit() and len(header_length) < 10 and int(header_length) <= len(body)):
+    if header_length is not None and not (
+        header_length.isdigit() and len(header_length) < 10 and int(header_length) <= len(body)
+    ):
         raise _bad("Inference-Header-Content-Length: wanted the length of the JSON part")
     cut = len(body) if header_length is None else int(header_length)
     try:
@@ -81,7 +86,11 @@ def _tensor(tensor: Mapping[str, Any], body: bytes, at: int) -> tuple[Array, int
     name, shape = tensor["name"], tensor.get("shape")
     if tensor.get("datatype") != "FP32":
         raise _bad(f"input {name}: datatype {tensor.get('datatype')!r:.20}; wanted FP32")
-    if not isinstance(shape, list) or len(shape) > 4 or not all(type(d) is int and 0 < d < 1 << 20 for d in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > 4
+        or not all(type(d) is int and 0 < d < 1 << 20 for d in shape)
+    ):
         raise _bad(f"input {name}: shape {shape!r:.60}")
     parameters = tensor.get("parameters") or {}
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
@@ -115,13 +124,17 @@ def _check_shapes(found: Mapping[str, Array], wanted: Mapping[str, tuple[Any, ..
                 letter, factor, more = want
                 want = sizes[letter] * factor + more
             if is_ != want:
-                raise _bad(f"input {name}: shape {list(found[name].shape)} does not fit the others (wanted {want}, not {is_})")
+                raise _bad(
+                    f"input {name}: shape {list(found[name].shape)} does not fit the others (wanted {want}, not {is_})"
+                )
     over = [k for k, v in sizes.items() if v > MOST[k]]
     if over:
         raise _bad(f"at most {MOST} are taken; {', '.join(over)} is more")
 
 
-def answer(bundle: Bundle, results: Mapping[str, Array], head: Mapping[str, Any]) -> tuple[bytes, dict[str, str]]:
+def answer(
+    bundle: Bundle, results: Mapping[str, Array], head: Mapping[str, Any]
+) -> tuple[bytes, dict[str, str]]:
     """Body and headers of an inference response: JSON, or binary tensors where the request asks for them.
 
     Raises:

@@ -20,7 +20,9 @@ class Outcome(NamedTuple):
     """What a policy says of one observation of the joint view."""
 
     actions: Array  # int64 [Q + 5R]
-    preference: Array  # float64 [Q, P + 1], more is better, of legal choices sums to 1; column 0: leave the job
+    preference: (
+        Array  # float64 [Q, P + 1], more is better, of legal choices sums to 1; column 0: leave the job
+    )
 
 
 class Scorer(Protocol):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from agents.adapters.kubernetes import DEFAULTS, Nodes, node_pattern
 from agents.policy import RulePolicy, load
 from agents.serving.app import Service, application
-from agents.serving.decide import Decider, Options
+from agents.serving.decide import Decider
+from agents.serving.decision import Options
 from agents.serving.gate import Limits
 from agents.serving.log import DecisionLog
 from agents.serving.metrics import Metrics
@@ -29,7 +29,7 @@ from gcn_env.sim import Sim
 from gcn_env.snapshot import document
 
 log = logging.getLogger("gcn.serve")
-TOKEN = "GCN_TOKEN"  # noqa: S105 - the variable's name
+TOKEN = "GCN_TOKEN"
 MIN_TOKEN = 16  # characters
 GRACE_S = 10.0  # for requests under way when the server stops
 
@@ -86,7 +86,9 @@ def token_of(options: ServeOptions) -> bytes | None:
     """
     if options.no_token:
         if not _loopback(options.host):
-            raise UserError(f"--no-token with --host {options.host}: without a token the server binds to loopback only")
+            raise UserError(
+                f"--no-token with --host {options.host}: without a token the server binds to loopback only"
+            )
         return None
     text = os.environ.get(TOKEN, "")
     if options.token_file is not None:
@@ -162,7 +164,11 @@ def service_of(options: ServeOptions, world: World) -> Service:
     if not 0.0 <= options.canary <= 1.0:
         raise UserError(f"--canary {options.canary:g}: wanted a share 0..1")
     decide = Options(
-        "shadow" if options.shadow else "act", options.canary, options.deadline_ms / 1e3, options.max_age_s, options.compare
+        "shadow" if options.shadow else "act",
+        options.canary,
+        options.deadline_ms / 1e3,
+        options.max_age_s,
+        options.compare,
     )
     served = None
     if options.policy.startswith("rule:"):
@@ -184,7 +190,12 @@ def warm(service: Service) -> None:
     decider = service.decider
     sim = Sim(decider.world, 1)
     sim.reset(0)
-    patient = Decider(decider.world, None if decider.policy is None else decider.policy.scorer, decider.fallback, Options(deadline_s=60.0))
+    patient = Decider(
+        decider.world,
+        None if decider.policy is None else decider.policy.scorer,
+        decider.fallback,
+        Options(deadline_s=60.0),
+    )
     for slots in (True, False):
         patient.update(document(decider.world, sim.state, slots=slots))
         patient.place()
@@ -221,8 +232,8 @@ def run(options: ServeOptions) -> None:
     app = application(service, token, Limits(int(options.body_mib * (1 << 20)), options.rate), tokenless)
     config = uvicorn.Config(
         app, host=options.host, port=options.port, log_level="warning", access_log=False, server_header=False,
-        lifespan="off", timeout_graceful_shutdown=int(GRACE_S), timeout_keep_alive=75, limit_concurrency=512, backlog=256,
-        h11_max_incomplete_event_size=16 << 10, **tls,
+        lifespan="off", timeout_graceful_shutdown=int(GRACE_S), timeout_keep_alive=75, limit_concurrency=512,
+        backlog=256, h11_max_incomplete_event_size=16 << 10, **tls,
     )  # fmt: skip
     server = uvicorn.Server(config)
     try:

@@ -30,7 +30,9 @@ class Assumptions:
         self.mean = past.mean(0, dtype=np.float64)  # [R, N_BANK] of the training years
         plant = params.plant
         self.cold = np.where(
-            column(plant, "liquid_share")[0] > 0.0, column(plant, "air_set_c")[0], column(plant, "rule_cold")[0]
+            column(plant, "liquid_share")[0] > 0.0,
+            column(plant, "air_set_c")[0],
+            column(plant, "rule_cold")[0],
         )
         self.rule = np.stack([column(plant, f"rule_{n}")[0] for n in ("cold", "flow", "reject")], 1)
         self.rule = np.clip(self.rule, plant.head_low[0, :, :3], plant.head_high[0, :, :3])

@@ -100,7 +100,9 @@ def _links(world: World, links: Any, b: int) -> list[dict[str, Any]]:
         for c in range(len(names)):
             up, n = float(links.up[b, a, c]), int(links.n[b, a, c])
             if up != 1.0 or n != 0:
-                found.append({"from": names[a], "to": names[c], **dict(zip(LINKS.names, (up, n), strict=True))})
+                found.append(
+                    {"from": names[a], "to": names[c], **dict(zip(LINKS.names, (up, n), strict=True))}
+                )
     return found
 
 

@@ -44,7 +44,9 @@ class JobReader:
         columns = {"memory": w.memory_gib, "data": w.data_gb, "checkpoint": w.checkpoint_h, "comm": w.comm}
         return {k: float(np.median(v[part])) for k, v in columns.items()}
 
-    def read(self, j: int, entry: Any, units: Units, now: float, where: str) -> tuple[str, int | None, list[str]]:
+    def read(
+        self, j: int, entry: Any, units: Units, now: float, where: str
+    ) -> tuple[str, int | None, list[str]]:
         """Write a job to place `j`; returns its name, the step in which it last had a slot, unknown readings.
 
         Raises:
@@ -60,7 +62,9 @@ class JobReader:
         numbers = self._numbers(row, units, where)
         unknown = self._fill(j, source, numbers, now)
         shown = row.get("shown_step")
-        if shown is not None and (isinstance(shown, bool) or not isinstance(shown, int) or abs(shown) > 1 << 40):
+        if shown is not None and (
+            isinstance(shown, bool) or not isinstance(shown, int) or abs(shown) > 1 << 40
+        ):
             raise SnapshotError(f"{where}.shown_step: {shown!r:.40}; wanted a whole number or none")
         return name, shown, unknown
 
@@ -69,7 +73,9 @@ class JobReader:
         given = row.get("source")
         if given is None:
             if kind not in self.first_source:
-                raise SnapshotError(f"{where}.class: {kind}: the scenario has no source of that class (jobs.*.job_class)")
+                raise SnapshotError(
+                    f"{where}.class: {kind}: the scenario has no source of that class (jobs.*.job_class)"
+                )
             return self.first_source[kind]
         source = self.world.source_names.index(choice(given, self.world.source_names, f"{where}.source"))
         if self.kinds[source] != kind:
@@ -82,7 +88,9 @@ class JobReader:
         origin = regions.index(choice(row.get("origin"), regions, f"{where}.origin"))
         data_at = row.get("data_at")
         jobs.origin[0, j] = origin
-        jobs.data_at[0, j] = origin if data_at is None else regions.index(choice(data_at, regions, f"{where}.data_at"))
+        jobs.data_at[0, j] = (
+            origin if data_at is None else regions.index(choice(data_at, regions, f"{where}.data_at"))
+        )
         tenants = self.world.tenant_names
         tenant = row.get("tenant")
         jobs.tenant[0, j] = 0 if tenant is None else tenants.index(choice(tenant, tenants, f"{where}.tenant"))
@@ -92,9 +100,15 @@ class JobReader:
         code = PENDING if status is None else STATUS.index(choice(status, STATUS[1:], f"{where}.status"))
         pool = row.get("pool")
         if (pool is None) != (code == PENDING):
-            raise SnapshotError(f"{where}: status {STATUS[code]} with pool {pool!r:.60}; pending jobs have none, others one")
+            raise SnapshotError(
+                f"{where}: status {STATUS[code]} with pool {pool!r:.60}; pending jobs have none, others one"
+            )
         jobs.status[0, j] = code
-        jobs.pool[0, j] = -1 if pool is None else self.world.pool_names.index(choice(pool, self.world.pool_names, f"{where}.pool"))
+        jobs.pool[0, j] = (
+            -1
+            if pool is None
+            else self.world.pool_names.index(choice(pool, self.world.pool_names, f"{where}.pool"))
+        )
 
     def _jurisdictions(self, given: Any, where: str) -> int:
         """Bit mask of the jurisdictions a job may run in; it must be said, since any default might break a law."""
@@ -120,11 +134,15 @@ class JobReader:
                 raise SnapshotError(f"{where}.{name}: {error}") from None
             if number is None:
                 if name in _REQUIRED:
-                    raise SnapshotError(f"{where}.{name}: missing; a job says its gang [devices] and work [h]")
+                    raise SnapshotError(
+                        f"{where}.{name}: missing; a job says its gang [devices] and work [h]"
+                    )
                 continue
             number = units.value("jobs", name, number)
             if not spec.low <= number <= spec.high:
-                raise SnapshotError(f"{where}.{name}: {number:g} {spec.unit} is not in {spec.low:g}..{spec.high:g}")
+                raise SnapshotError(
+                    f"{where}.{name}: {number:g} {spec.unit} is not in {spec.low:g}..{spec.high:g}"
+                )
             found[name] = number
         return found
 

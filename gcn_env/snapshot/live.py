@@ -11,8 +11,8 @@ import numpy as np
 
 from gcn_env import drivers
 from gcn_env.core.costs import N_COSTS
-from gcn_env.core.power import power_at, speed_at
 from gcn_env.core.params import INFERENCE
+from gcn_env.core.power import power_at, speed_at
 from gcn_env.core.state import CARBON, CARRIES, LEADS_H, OUTLOOK_H, PRICE, State, allocate
 from gcn_env.encoder import View
 from gcn_env.fleet_encoder import encode_constants
@@ -185,7 +185,7 @@ class LiveFleet:
     def _target(self, reading: Reading) -> Array:
         """View [entities] of the state where a reading goes."""
         array = getattr(getattr(self.state, reading.group), reading.field)[0]
-        return array[(slice(None), *reading.index)]
+        return array[(slice(None), *reading.at)]
 
     def _plausible(self, table: str, reading: Reading, name: str, given: Any, units: Units) -> float | None:
         """The number in our unit, None if it is unknown."""
@@ -202,7 +202,9 @@ class LiveFleet:
             return None
         return number * CARRIES if reading.field == "generator" else number
 
-    def _stand_in(self, table: str, k: int, reading: Reading, names: tuple[str, ...], unknown: list[int]) -> None:
+    def _stand_in(
+        self, table: str, k: int, reading: Reading, names: tuple[str, ...], unknown: list[int]
+    ) -> None:
         """Earlier readings that are fresh enough, else assumptions; both are reported."""
         target, now, key = self._target(reading), self.report.hour, f"{table}.{reading.row.name}"
         gap = now - self._seen_at[table][k]
@@ -212,7 +214,11 @@ class LiveFleet:
         if held:
             self.report.held[key] = [names[i] for i in held]
         if rest:
-            known = self.assume.pool(reading.field) if table == "pools" else self.assume.region(reading.field, reading.index)
+            known = (
+                self.assume.pool(reading.field)
+                if table == "pools"
+                else self.assume.region(reading.field, reading.at)
+            )
             target[rest] = np.asarray(known)[rest]
             if reading.vital:
                 self.report.vital += [f"{key} of {names[i]}" for i in rest]
@@ -334,7 +340,9 @@ class LiveFleet:
     def observe_job(self, place: int) -> Obs:
         """The same with the job at one place in the only slot."""
         self._one_slot[0, 0] = place
-        return self._encoded(self.state._replace(jobs=self.state.jobs._replace(slot=self._one_slot)), self._one)
+        return self._encoded(
+            self.state._replace(jobs=self.state.jobs._replace(slot=self._one_slot)), self._one
+        )
 
     def _encoded(self, state: State, view: View) -> Obs:
         w = self.world

@@ -95,7 +95,13 @@ def time_of(value: Any) -> Time:
         hour, hours, weekday = (finite(parts.get(n)) for n in names)
     except (ValueError, OverflowError) as error:
         raise SnapshotError(f"time: {error}") from None
-    if hour is None or hours not in (8760.0, 8784.0) or weekday is None or not 0 <= hour <= hours or weekday not in range(7):
+    if (
+        hour is None
+        or hours not in (8760.0, 8784.0)
+        or weekday is None
+        or not 0 <= hour <= hours
+        or weekday not in range(7)
+    ):
         raise SnapshotError(
             f"time: {dict(parts)!r:.120}; wanted hour_of_year 0..hours_in_year, hours_in_year 8760 or 8784, "
             "weekday_of_1_january 0 (Monday) to 6"

@@ -23,22 +23,45 @@ class Reading(NamedTuple):
         row: name, unit, bounds of what is plausible, meaning.
         group: group of the state: `signals`, `plants` or `pools`.
         field: its array there.
-        index: position behind entity, () for none.
+        at: position behind entity, () for none.
         vital: without it no policy is asked: a rule decides.
     """
 
     row: Row
     group: str
     field: str
-    index: tuple[int, ...] = ()
+    at: tuple[int, ...] = ()
     vital: bool = False
 
 
-def _r(name: str, unit: str, low: float, high: float, doc: str, group: str, field: str, *index: int, vital: bool = False) -> Reading:
+def _r(
+    name: str,
+    unit: str,
+    low: float,
+    high: float,
+    doc: str,
+    group: str,
+    field: str,
+    *index: int,
+    vital: bool = False,
+) -> Reading:
     return Reading(Row(name, unit, low, high, doc), group, field, index, vital)
 
 
-_SENSED = dict(zip(SENSORS, ("mean server inlet", "hottest rack inlet", "supply air", "return air", "chilled water or coolant", "chip"), strict=True))
+_SENSED = dict(
+    zip(
+        SENSORS,
+        (
+            "mean server inlet",
+            "hottest rack inlet",
+            "supply air",
+            "return air",
+            "chilled water or coolant",
+            "chip",
+        ),
+        strict=True,
+    )
+)
 _HEAD_UNIT = {"cold": "degC"}  # the other heads' units follow the plant: see `agents.bundle.limits`
 
 REGION_READINGS: tuple[Reading, ...] = (
@@ -68,7 +91,9 @@ REGION_READINGS: tuple[Reading, ...] = (
     _r("awake", "share", 0, 2, "nameplate power that is not asleep", "plants", "awake"),
     *(
         _r(f"{n}_{what}", _HEAD_UNIT.get(n, "1"), -1, 60, f"{n} head: {doc}", "plants", field, h)
-        for what, field, doc in (("command", "command", "commanded set-point"), ("actual", "actual", "where the actuator is"))
+        for what, field, doc in (
+            ("command", "command", "commanded set-point"), ("actual", "actual", "where the actuator is")
+        )
         for h, n in enumerate(REGION_HEADS.names[:N_HEADS])
     ),
     *(_r(n, "degC", -40, 150, f"{_SENSED[n]}, as read", "plants", "seen", k) for k, n in enumerate(SENSORS)),
@@ -78,9 +103,12 @@ REGION_READINGS: tuple[Reading, ...] = (
     _r("lockout", "s", 0, 86_400, "until compressors may restart", "plants", "lock_s"),
     _r("throttle", "share", 0, 1, "frequency factor for heat", "plants", "throttle"),
     _r("frequency", "share", 0, 1, "clock frequency over nominal, mean by nameplate power", "plants", "freq"),
-    *(_r(f"alarm_{n}", "0/1", 0, 1, f"fault of the plant: {n}", "plants", "fault_h", k) for k, n in enumerate(FAULTS[:4])),
+    *(
+        _r(f"alarm_{n}", "0/1", 0, 1, f"fault of the plant: {n}", "plants", "fault_h", k)
+        for k, n in enumerate(FAULTS[:4])
+    ),
     _r("outage", "0/1", 0, 1, "the grid supply is lost", "plants", "outage_h"),
-    _r("restart", "h", 0, 1e4, "until nodes that stand still are up, from when they may boot", "plants", "down_h", vital=True),
+    _r("restart", "h", 0, 1e4, "boot time left of nodes that stand still", "plants", "down_h", vital=True),
     _r("generator", "0/1", 0, 1, "the generator carries the load", "plants", "generator"),
     _r("ups_energy", "kWh", 0, 1e6, "in the UPS strings", "plants", "ups_kwh"),
     _r("battery_energy", "kWh", 0, 1e7, "in the battery", "plants", "battery_kwh"),
@@ -95,7 +123,7 @@ REGION_READINGS: tuple[Reading, ...] = (
 POOL_READINGS: tuple[Reading, ...] = (
     _r("healthy", "devices", 0, 1e8, "devices in service", "pools", "healthy", vital=True),
     _r("busy", "devices", 0, 1e8, "devices held by running jobs", "pools", "busy", vital=True),
-    _r("room", "devices", 0, 1e8, "devices of the largest job that could start now, on nodes that fit", "pools", "room"),
+    _r("room", "devices", 0, 1e8, "of the largest job that could start now, on nodes that fit", "pools", "room"),
     _r("waiting", "jobs", 0, 1e6, "jobs in the pool's own queue", "pools", "waiting"),
     _r("queued", "device-hours", 0, 1e9, "waiting or on their way, at the pool's speed", "pools", "queued"),
     _r("running", "device-hours", 0, 1e9, "left of running jobs", "pools", "running"),
@@ -128,7 +156,7 @@ JOBS = Table(
         Row("checkpoint", "h", -1e-9, 1e6, "of work between checkpoints, or `never`; else that of the source"),
         Row("arrival", "h", -1e6, 1e6, "hour of the year (UTC); else now"),
         Row("deadline", "h", -1e6, 1e6, "hour of the year (UTC); else now, its work and the mean slack of its source"),
-        Row("finish", "h", -1e6, 1e12, "hour of the year at which it will end at this pace (1e9: it stands still); else now and its work"),
+        Row("finish", "h", -1e6, 1e12, "hour of the year at which it ends at this pace (1e9: it stands); else now and work"),
         Row("started", "h", -1e6, 1e6, "hour of the year at which it started or queued; else long ago"),
         Row("value", "USD/h", -1e-9, 1e7, "cost of an hour late; else that of its source"),
         Row("slo", "ms", 0, 1e9, "latency objective (inference); else that of its source"),
