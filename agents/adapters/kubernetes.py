@@ -82,7 +82,9 @@ def _field(value: Mapping[str, Any], name: str) -> Any:
     return next((v for k, v in value.items() if k.lower() == name.lower()), None)
 
 
-def _object(value: Any, where: str) -> Mapping[str, Any]:
+def _object(value: Any, where: str, optional: bool = False) -> Mapping[str, Any]:
+    if value is None and optional:
+        return {}
     if not isinstance(value, dict):
         raise ExtenderError(f"{where}: {type(value).__name__} where an object is wanted")
     return value
@@ -120,7 +122,7 @@ def arguments(document: Any, nodes: Nodes) -> Arguments:
         names = [m.get("name") for m in metas]
         if not all(isinstance(n, str) for n in names):
             raise ExtenderError("Node.metadata.name: wanted a name")
-        labels = [_object(m.get("labels") or {}, "Node.metadata.labels") for m in metas]
+        labels = [_object(m.get("labels"), "Node.metadata.labels", True) for m in metas]
     else:
         raise ExtenderError("ExtenderArgs: neither Nodes nor NodeNames")
     if len(names) > MAX_NODES:
@@ -139,7 +141,7 @@ def job_of(pod: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any
     gpus = _gpus(pod)
     if gpus:
         job["gang"] = gpus
-    for key, value in _object(meta.get("annotations") or {}, "Pod.metadata.annotations").items():
+    for key, value in _object(meta.get("annotations"), "Pod.metadata.annotations", True).items():
         if not key.startswith(PREFIX):
             continue
         what = key.removeprefix(PREFIX)
@@ -160,13 +162,13 @@ def job_of(pod: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any
 def _gpus(pod: Mapping[str, Any]) -> int:
     """GPUs that a pod's containers request."""
     total = 0
-    containers = _object(pod.get("spec") or {}, "Pod.spec").get("containers") or []
+    containers = _object(pod.get("spec"), "Pod.spec", True).get("containers", [])
     if not isinstance(containers, list):
         raise ExtenderError("Pod.spec.containers: wanted a list")
     for container in containers:
-        resources = _object(_object(container, "container").get("resources") or {}, "resources")
+        resources = _object(_object(container, "container").get("resources"), "resources", True)
         for part in ("limits", "requests"):
-            amount = _object(resources.get(part) or {}, part).get(_GPU)
+            amount = _object(resources.get(part), part, True).get(_GPU)
             if isinstance(amount, str | int) and str(amount).isdigit() and len(str(amount)) < 9:
                 total += int(amount)
                 break

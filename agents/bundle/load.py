@@ -173,9 +173,10 @@ def _read_file(path: Path, most: int) -> bytes:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise BundleError(f"{path.name} cannot be opened as a plain file: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise BundleError(f"{path.name} is no plain file")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise BundleError(f"{path.name} is no plain file")
         raw = file.read(most + 1)
     if len(raw) > most:
         raise BundleError(f"{path.name} has more than {most:,} bytes")

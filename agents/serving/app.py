@@ -302,6 +302,9 @@ def _endpoint(
             return _json({"error": str(error)}, 503)
         except UserError as error:
             return _json({"error": str(error)[:2000]}, 422)
+        except Exception:
+            log.exception("request failed")
+            return _json({"error": "internal error; the log of the server says more"}, 500)
 
     return endpoint
 

@@ -127,7 +127,8 @@ def report(path: str | Path) -> str:
     return (
         f"Policy against rule on {s['compared']:,} placements: they differ on {s['differ']:,}; the policy's choices "
         f"are expected to cost {s['saved_usd']:,.2f} USD less ({share:.1f} % of {s['expected_usd'][RULE]:,.2f} USD). "
-        f"Plants would have been set otherwise {s['plants_set_otherwise']:,} times; guards took back "
-        f"{s['corrections']:,} choices.\n\nExpected costs are those of the moment of each choice; nothing that happened later is in them.\n\n"
+        f"Plants would have been set otherwise {s['plants_set_otherwise']:,} times; "
+        f"guards took back {s['corrections']:,} choices.\n\n"
+        "Expected costs are those of the moment of each choice; nothing that happened later is in them.\n\n"
         f"| kind | decisions |\n|---|---:|\n{rows}\n| why the rule decided | times |\n|---|---:|\n{why}"
     )

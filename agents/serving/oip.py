@@ -70,9 +70,10 @@ def parse(body: bytes, header_length: str | None, levels: int) -> tuple[dict[str
         raise _bad("wanted {inputs: [...]}")
     wanted, found, at = shapes(levels), {}, cut
     for tensor in head["inputs"][: len(wanted) + 1]:
-        if not isinstance(tensor, dict) or tensor.get("name") not in wanted or tensor["name"] in found:
+        name = tensor.get("name") if isinstance(tensor, dict) else None
+        if not isinstance(name, str) or name not in wanted or name in found:
             raise _bad(f"inputs: wanted each of {', '.join(wanted)} once")
-        found[tensor["name"]], at = _tensor(tensor, body, at)
+        found[name], at = _tensor(tensor, body, at)
     if set(found) != set(wanted):
         raise _bad(f"inputs: {', '.join(sorted(set(wanted) - set(found)))} missing")
     if at != len(body) and header_length is not None:
@@ -102,7 +103,8 @@ def _tensor(tensor: Mapping[str, Any], body: bytes, at: int) -> tuple[Array, int
         at += size
     else:
         try:
-            array = np.asarray(tensor.get("data"), np.float32).ravel()
+            with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+                array = np.asarray(tensor.get("data"), np.float32).ravel()
         except (ValueError, TypeError, OverflowError):
             raise _bad(f"input {name}: data is no array of numbers") from None
     if array.size != n:
@@ -147,9 +149,10 @@ def answer(
     if not isinstance(asked, list) or len(asked) > len(results):
         raise _bad(f"outputs: wanted a list of {', '.join(results)}")
     for entry in asked:
-        if not isinstance(entry, dict) or entry.get("name") not in results:
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or name not in results:
             raise _bad(f"outputs: wanted {', '.join(results)}")
-        name, own = entry["name"], entry.get("parameters")
+        own = entry.get("parameters")
         array = np.ascontiguousarray(results[name])
         row: dict[str, Any] = {"name": name, "datatype": _TYPES[name], "shape": list(array.shape)}
         if all_binary or (isinstance(own, dict) and own.get("binary_data")):
