@@ -12,6 +12,7 @@ Verbs:
     verify DIR            check a bundle as a server would, and say what it is
     serve DIR             answer real schedulers and plants over HTTP (agents/README.md)
     shadow LOG            what a shadowed policy would have saved, from a decision log
+    counterfactual LOG    a recorded cluster log under other policies, in money
 """
 
 from __future__ import annotations
@@ -124,6 +125,7 @@ def _serve_verbs(verbs: Any) -> None:
     add("--max-age-s", type=float, default=300.0, help="age after which a snapshot is stale (300)")
     add("--log", default=None, help="file of the decision log: JSON lines, rotated")
     add("--log-mib", type=int, default=64, help="size at which it is rotated (64); five old files stay")
+    add("--record", default=None, help="file of snapshots, for counterfactual: JSON lines, rotated")
     add("--body-mib", type=float, default=4.0, help="largest body of a request (4)")
     add("--rate", type=float, default=0.0, help="requests a second of a peer (0: no limit)")
     add("--memory-mib", type=int, default=0, help="bound of the process' address space (0: none)")
@@ -145,6 +147,17 @@ def _serve_verbs(verbs: Any) -> None:
     )
     shadow = verbs.add_parser("shadow", help="what a shadowed policy would have saved, from a decision log")
     shadow.add_argument("decisions", metavar="LOG", help="file that `serve --log` wrote")
+    other = verbs.add_parser("counterfactual", help="a recorded cluster log under other policies, in money")
+    other.add_argument(
+        "snapshots", metavar="LOG", help="file that `serve --record` wrote: a snapshot each control step"
+    )
+    other.add_argument(
+        "--scenario", required=True, help="name or path of the scenario that describes the fleet"
+    )
+    other.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
+    other.add_argument(
+        "--policies", nargs="+", default=["rule:cost-greedy+b1"], help="policy specs of the joint view"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -225,6 +238,26 @@ def _shadow(args: argparse.Namespace) -> None:
     print(report(args.decisions), end="")
 
 
+def _counterfactual(args: argparse.Namespace) -> None:
+    from agents.policy import load
+    from gcn_env import load_world
+    from gcn_env.snapshot.replay import Log, page, read_log
+
+    world = load_world(args.scenario, data_dir=args.data)
+    policies = {spec: load(spec, world) for spec in args.policies}
+    log = Log(world, read_log(args.snapshots))
+    outcomes = {"recorded": log.replay()}
+    for spec, policy in policies.items():
+        if policy.view != "joint":
+            raise UserError(
+                f"{spec} decides one head at a time; a log is replayed by policies of the joint view"
+            )
+        outcomes[spec] = log.replay(policy)
+    print(page(outcomes, log.jobs, (len(log.moments) - 1) * world.step_h), end="")
+    if log.unseen:
+        print(f"{len(log.unseen)} jobs ended before a snapshot showed where they ran: left out on all sides.")
+
+
 def _tune(args: argparse.Namespace, command: str) -> None:
     from contextlib import ExitStack
 
@@ -240,7 +273,13 @@ def _tune(args: argparse.Namespace, command: str) -> None:
     print(f"{len(entries)} entries: {args.out}")
 
 
-_SERVING = {"export": _bundle, "verify": _bundle, "serve": _serve, "shadow": _shadow}
+_SERVING = {
+    "export": _bundle,
+    "verify": _bundle,
+    "serve": _serve,
+    "shadow": _shadow,
+    "counterfactual": _counterfactual,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

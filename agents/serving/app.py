@@ -23,7 +23,7 @@ from agents.serving.decide import Decider
 from agents.serving.decision import Decision, NotReady
 from agents.serving.gate import Gate, Limits, Refused
 from agents.serving.guard import Envelope
-from agents.serving.log import DecisionLog
+from agents.serving.log import DecisionLog, Lines
 from agents.serving.metrics import Metrics
 from agents.serving.openapi import document as openapi
 from agents.serving.scorers import BundleScorer
@@ -41,6 +41,7 @@ class Service:
     Attributes:
         decider: of the live fleet.
         path: folder of the bundle, None where a rule is served.
+        record: where snapshots are kept, for `python -m agents counterfactual`.
         signer: public key that must have signed it.
         nodes: how Kubernetes' nodes belong to pools.
     """
@@ -54,6 +55,7 @@ class Service:
     bundle: Bundle | None = None
     graph: BundlePolicy | None = None
     ready: bool = True
+    record: Lines = field(default_factory=lambda: Lines(None))
 
     def load(self) -> str:
         """Open the bundle in `path` and serve it; if it is refused, what was served goes on. Returns its digest.
@@ -137,6 +139,7 @@ def put_snapshot(service: Service, request: Request, body: bytes) -> Response:
         service.metrics.snapshots.labels("refused").inc()
         raise
     service.metrics.snapshots.labels("taken").inc()
+    service.record.append(orjson.dumps(orjson.Fragment(body), option=orjson.OPT_APPEND_NEWLINE))
     service.metrics.unknown.set(sum(map(len, report.unknown.values())))
     return _json(service.decider.status())
 

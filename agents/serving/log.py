@@ -13,8 +13,8 @@ from agents.serving.decision import POLICY, RULE, Decision
 from gcn_env.errors import UserError
 
 
-class DecisionLog:
-    """Appends to a file; at `most_bytes` the file becomes `.1`, `.1` becomes `.2`, and so on up to `keep`."""
+class Lines:
+    """Appends lines to a file; at `most_bytes` the file becomes `.1`, `.1` becomes `.2`, and so on up to `keep`."""
 
     def __init__(self, path: str | Path | None, most_bytes: int = 64 << 20, keep: int = 5) -> None:
         self.path = None if path is None else Path(path)
@@ -29,25 +29,14 @@ class DecisionLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
-            raise UserError(f"decision log {path}: {error.strerror}; name another file with --log") from None
+            raise UserError(f"log {path}: {error.strerror}; name another file") from None
         self._file = os.fdopen(fd, "ab", buffering=0)
         self._size = os.fstat(fd).st_size
 
-    def write(self, decision: Decision, request: str, bundle: str) -> None:
-        """Log one decision."""
-        if self._file is None or self.path is None:
+    def append(self, line: bytes) -> None:
+        """Add a line, which ends with a line feed."""
+        if self._file is None:
             return
-        import orjson
-
-        line = orjson.dumps(
-            {
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "request": request, "kind": decision.kind,
-                "by": decision.by, "reason": decision.reason, "bundle": bundle, "inputs": decision.inputs,
-                "seconds": round(decision.seconds, 6), "answer": decision.answer, "shadow": decision.shadow,
-                "corrections": decision.corrections,
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
-        )  # fmt: skip
         if self._size and self._size + len(line) > self.most_bytes:
             self._rotate()
         self._file.write(line)
@@ -55,8 +44,7 @@ class DecisionLog:
 
     def _rotate(self) -> None:
         assert self.path is not None
-        assert self._file is not None
-        self._file.close()
+        self.close()
         for k in range(self.keep, 0, -1):
             older = self.path.with_name(f"{self.path.name}.{k}")
             newer = self.path if k == 1 else self.path.with_name(f"{self.path.name}.{k - 1}")
@@ -69,6 +57,24 @@ class DecisionLog:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class DecisionLog(Lines):
+    """A log of decisions."""
+
+    def write(self, decision: Decision, request: str, bundle: str) -> None:
+        """Log one decision."""
+        if self._file is None:
+            return
+        import orjson
+
+        entry = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "request": request, "kind": decision.kind,
+            "by": decision.by, "reason": decision.reason, "bundle": bundle, "inputs": decision.inputs,
+            "seconds": round(decision.seconds, 6), "answer": decision.answer, "shadow": decision.shadow,
+            "corrections": decision.corrections,
+        }  # fmt: skip
+        self.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def lines(path: str | Path) -> Iterator[dict[str, Any]]:

@@ -65,6 +65,7 @@ def _snapshot() -> dict[str, Any]:
         "regions": {"type": "object", "additionalProperties": _object(_numbers(REGIONS))},
         "pools": {"type": "object", "additionalProperties": _object(_numbers(POOLS))},
         "links": {"type": ["array", "null"], "items": link}, "jobs": {"type": "array", "items": _JOB},
+        "placed": {"type": ["object", "null"], "additionalProperties": _TEXT},
         "slots": {"type": ["array", "null"], "items": {"type": ["string", "null"]}},
     }  # fmt: skip
     assert set(named) == set(KEYS)

@@ -19,7 +19,7 @@ from agents.serving.app import Service, application
 from agents.serving.decide import Decider
 from agents.serving.decision import Options
 from agents.serving.gate import Limits
-from agents.serving.log import DecisionLog
+from agents.serving.log import DecisionLog, Lines
 from agents.serving.metrics import Metrics
 from agents.serving.scorers import RuleScorer
 from gcn_env import load_world
@@ -62,6 +62,7 @@ class ServeOptions:
     max_age_s: float = 300.0
     log: str | None = None
     log_mib: int = 64
+    record: str | None = None
     body_mib: float = 4.0
     rate: float = 0.0
     memory_mib: int = 0
@@ -179,6 +180,7 @@ def service_of(options: ServeOptions, world: World) -> Service:
     path = None if options.policy.startswith("rule:") else options.policy.removeprefix("bundle:")
     writer = DecisionLog(options.log, options.log_mib << 20)
     service = Service(decider, writer, Metrics(), path, options.signer, nodes_of(options))
+    service.record = Lines(options.record, options.log_mib << 20)
     if path is not None:
         service.load()
     warm(service)
@@ -240,6 +242,7 @@ def run(options: ServeOptions) -> None:
         asyncio.run(_serve(server, service, options))
     finally:
         service.log.close()
+        service.record.close()
         if service.decider.policy is not None:
             service.decider.policy.close()
 

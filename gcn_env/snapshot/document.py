@@ -63,7 +63,9 @@ def job_id(order: int) -> str:
     return f"job-{order}"
 
 
-def document(world: World, state: State, b: int = 0, *, slots: bool = True) -> dict[str, Any]:
+def document(
+    world: World, state: State, b: int = 0, *, slots: bool = True, placed: dict[str, str] | None = None
+) -> dict[str, Any]:
     """The snapshot of environment `b` after a reset or a step.
 
     Args:
@@ -71,6 +73,7 @@ def document(world: World, state: State, b: int = 0, *, slots: bool = True) -> d
         state: of the simulator.
         b: environment.
         slots: say which jobs stand in the slots; without, the reader fills slots itself.
+        placed: jobs that were sent to a pool since the snapshot before, for logs: some end before the next one.
     """
     clock, jobs, links = state.clock, state.jobs, state.links
     year = int(clock.year[b])
@@ -88,6 +91,8 @@ def document(world: World, state: State, b: int = 0, *, slots: bool = True) -> d
         "links": _links(world, links, b),
         "jobs": [_job(world, jobs, b, j) for j in range(int(jobs.n_live[b]))],
     }  # fmt: skip
+    if placed:
+        found["placed"] = placed
     if slots:
         found["slots"] = [None if j < 0 else job_id(int(jobs.order[b, j])) for j in jobs.slot[b]]
     return found

@@ -145,6 +145,8 @@ class LiveFleet:
         self._links(found.get("links"), units)
         self._derive()
         self._slots(found.get("slots"))
+        for name, pool in mapping(found.get("placed") or {}, "placed").items():
+            choice(pool, self.world.pool_names, f"placed.{name:.60}")
         self.count += 1
         return self.report
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gcn_env.errors import UserError, nearest
 from gcn_env.snapshot.readings import CONVERSIONS, FORMAT, TABLES
 
-KEYS = ("format", "time", "step", "units", "regions", "pools", "links", "jobs", "slots")
+KEYS = ("format", "time", "step", "units", "regions", "pools", "links", "jobs", "slots", "placed")
 MAX_STEP = 10**9
 
 

@@ -156,7 +156,7 @@ JOBS = Table(
         Row("checkpoint", "h", -1e-9, 1e6, "of work between checkpoints, or `never`; else that of the source"),
         Row("arrival", "h", -1e6, 1e6, "hour of the year (UTC); else now"),
         Row("deadline", "h", -1e6, 1e6, "hour of the year (UTC); else now, its work and the mean slack of its source"),
-        Row("finish", "h", -1e6, 1e12, "hour of the year at which it ends at this pace (1e9: it stands); else now and work"),
+        Row("finish", "h", -1e6, 1e12, "hour of the year at which it ends (1e9: it stands still); else now and work"),
         Row("started", "h", -1e6, 1e6, "hour of the year at which it started or queued; else long ago"),
         Row("value", "USD/h", -1e-9, 1e7, "cost of an hour late; else that of its source"),
         Row("slo", "ms", 0, 1e9, "latency objective (inference); else that of its source"),
