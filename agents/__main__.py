@@ -4,6 +4,7 @@ Verbs:
     describe [SCENARIO]   regions, pools and jobs of a scenario, in tables
     describe --tables     observation, action, ledger and key figures, in tables (gcn_env/README.md holds this)
     describe --plants     parameters of the plants with their sources, in tables (gcn_env/core/README.md holds this)
+    describe --snapshot   readings of a live cluster, in tables (agents/README.md holds this)
     describe --jobs       columns of a job trace of one's own, in a table (gcn_env/jobs/README.md holds this)
     policies              names of all rules
     tune-cooling          tune the weather resets of B2 on training years and write their table
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     describe.add_argument("--plants", action="store_true", help="parameters of the plants instead")
     describe.add_argument("--jobs", action="store_true", help="columns of a job trace of one's own instead")
+    describe.add_argument("--snapshot", action="store_true", help="readings of a live cluster instead")
     describe.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
     verbs.add_parser("policies", help="names of all rules")
     tune = verbs.add_parser(
@@ -192,6 +194,10 @@ def main(argv: list[str] | None = None) -> int:
             from gcn_env.describe import plants_page
 
             print(plants_page(), end="")
+        elif args.snapshot:
+            from gcn_env.snapshot.page import snapshot_page
+
+            print(snapshot_page(), end="")
         elif args.jobs:
             from gcn_env.jobs.generic import schema_page
 

@@ -6,7 +6,8 @@ The fleet is `smoke` with 50 pools in each of its two regions. Without `--bundle
 recipe's size is exported first: latency does not depend on what the weights are. The server runs in a process of its
 own on one core, asks for a token, counts metrics, writes the decision log and keeps all guards; the client runs on
 another core where there is one. Latency is measured closed-loop on one kept connection, from the first byte sent to the
-last received; throughput with four connections.
+last received; throughput with four connections. Where others use the machine, quantiles over all requests are theirs
+as much as ours: so the quietest block of 250 requests is given beside them, and CPU time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ TOKEN = "benchmark-token-of-32-characters"
 HOST = "127.0.0.1"
 POOLS = 50  # a region
 CONNECTIONS = 4
+BLOCK = 250  # requests
 HARDWARE = {"north": ("gpu_a100_sxm_80gb", 32), "south": ("gpu_h100_sxm_80gb", 16)}
 
 
@@ -104,13 +106,14 @@ def request_of(world: Any) -> dict[str, Any]:
 
 
 def times(ms: np.ndarray) -> dict[str, float]:
-    """Quantiles of latencies [ms]."""
+    """Quantiles of latencies [ms]: over all, and of the block of `BLOCK` requests that was disturbed least."""
     p50, p99 = np.quantile(ms, (0.5, 0.99))
+    blocks = np.quantile(ms[: len(ms) // BLOCK * BLOCK].reshape(-1, BLOCK), (0.5, 0.99), axis=1)
+    best = blocks[:, blocks[1].argmin()]
     return {
-        "p50_ms": round(float(p50), 3),
-        "p99_ms": round(float(p99), 3),
-        "max_ms": round(float(ms.max()), 3),
-    }
+        "p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3), "max_ms": round(float(ms.max()), 3),
+        "best_p50_ms": round(float(best[0]), 3), "best_p99_ms": round(float(best[1]), 3),
+    }  # fmt: skip
 
 
 def in_process(world: Any, policy: str, count: int) -> dict[str, float]:
@@ -122,18 +125,27 @@ def in_process(world: Any, policy: str, count: int) -> dict[str, float]:
     sim = Sim(world, 1)
     sim.reset(1)
     decider.update(document(world, sim.state))
-    spent = np.empty(count)
+    spent, cpu = np.empty(count), np.empty(count)
     by = set()
     for k in range(count):
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         decision = decider.score(request)
-        spent[k] = time.perf_counter() - begin
+        spent[k], cpu[k] = time.perf_counter() - begin, time.process_time() - used
         by.add((decision.by, decision.reason))
     assert by <= {("policy", "")}, by
     assert len(decision.answer["candidates"]) == 2 * POOLS
     if decider.policy is not None:
         decider.policy.close()
-    return times(spent * 1e3)
+    return times(spent * 1e3) | {f"cpu_{k}": v for k, v in times(cpu * 1e3).items()}
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, all threads [s]; NaN where the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return float("nan")
 
 
 class Connection:
@@ -196,7 +208,7 @@ def over_http(
             connection.call(raw)
             spent[k] = time.perf_counter() - begin
         found = times(spent * 1e3)
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), cpu_seconds(server.pid)
         workers = [
             threading.Thread(target=repeat, args=(port, raw, count // CONNECTIONS))
             for _ in range(CONNECTIONS)
@@ -205,7 +217,9 @@ def over_http(
             worker.start()
         for worker in workers:
             worker.join()
-        found["requests_per_s"] = round(count // CONNECTIONS * CONNECTIONS / (time.perf_counter() - begin))
+        answered = count // CONNECTIONS * CONNECTIONS
+        found["requests_per_s"] = round(answered / (time.perf_counter() - begin))
+        found["cpu_ms"] = round(1e3 * (cpu_seconds(server.pid) - used) / answered, 3)
         last = json.loads(connection.call(raw))
         assert last["by"] == "policy", last["reason"]
     finally:
@@ -233,6 +247,12 @@ def opened(port: int, server: subprocess.Popen[bytes]) -> Connection:
         except OSError:
             time.sleep(0.1)
     raise SystemExit("the server did not come up within five minutes")
+
+
+def row(name: str, a: dict[str, float], *rest: str) -> str:
+    """A line of the table."""
+    quiet = f"{a['best_p50_ms']:.2f} / {a['best_p99_ms']:.2f}"
+    return f"| {name} | {a['p50_ms']:.2f} / {a['p99_ms']:.2f} | {quiet} | {' | '.join(rest)} |"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -263,13 +283,20 @@ def main(argv: list[str] | None = None) -> None:
                 "http": over_http(scenario, world, policy, args.requests, folder, name),
             }
     print(
-        "| 100 candidates | in process p50 / p99 ms | over HTTP p50 / p99 ms | requests/s |\n|---|---:|---:|---:|"
+        "| 100 candidates | p50 / p99 ms | in the quietest block | CPU ms a decision | requests/s | per CPU-second |\n"
+        "|---|---:|---:|---:|---:|---:|"
     )
     for name in ("bundle", "rule"):
         a, b = found[name]["in_process"], found[name]["http"]
+        print(row(f"{name}, in process", a, f"{a['cpu_p50_ms']:.2f}", "", ""))
         print(
-            f"| {name} | {a['p50_ms']:.2f} / {a['p99_ms']:.2f} | {b['p50_ms']:.2f} / {b['p99_ms']:.2f} | "
-            f"{b['requests_per_s']:,} |"
+            row(
+                f"{name}, HTTP",
+                b,
+                f"{b['cpu_ms']:.2f}",
+                f"{b['requests_per_s']:,}",
+                f"{1e3 / b['cpu_ms']:,.0f}",
+            )
         )
     found["ratio_to_rule"] = {
         where: round(found["bundle"][where]["p50_ms"] / found["rule"][where]["p50_ms"], 2)

@@ -18,6 +18,7 @@ from gcn_env.snapshot.parse import SnapshotError, Units, choice, mapping
 
 Array = npt.NDArray[Any]
 FLEET_TABLES, JOB_TABLES = ("pools", "regions", "globals"), ("jobs", "pairs")
+ASKED = (*JOB_TABLES, "mask")
 
 
 class Decider:
@@ -35,6 +36,7 @@ class Decider:
         self.received: float | None = None  # clock at the last good snapshot
         self._units: tuple[Any, Units] | None = None
         self._document: Any = None  # the last good snapshot
+        self._fleet = ""  # hash of the present snapshot's pools, regions and globals
         self._trouble = ""  # why the present snapshot is not for the policy
         self._outside: list[str] = []
         self._kept: tuple[Obs, Outcome | None, str, str] | None = None  # the present snapshot's joint outcome
@@ -70,10 +72,12 @@ class Decider:
     def _judge(self) -> None:
         """Whether the present snapshot is one for the policy."""
         self._trouble, self._outside, self._kept = "", [], None
+        obs = self.live.observe()
+        self._fleet = digest(obs, FLEET_TABLES)
         if self.live.report.vital:
             self._trouble = "unknown"
         elif self.envelope is not None:
-            self._outside = self.envelope.outside(self.live.observe(), FLEET_TABLES)
+            self._outside = self.envelope.outside(obs, FLEET_TABLES)
             if Envelope.strange(self._outside, FLEET_TABLES):
                 self._trouble = "unlike"
 
@@ -165,7 +169,7 @@ class Decider:
         mask[0, 1 : n + 1][~asked] = 0.0
         if not mask[0, 1 : n + 1].any():
             mask[0, 0] = 1.0
-        decision = Decision("score", inputs=digest(obs))
+        decision = Decision("score", inputs=digest(obs, ASKED, self._fleet))
         outcome, reason = self._ask_job(obs, deadline)
         chosen, decision = self._divide(decision, name, obs, outcome, reason)
         broken = self.constraints.broken(place)
@@ -219,7 +223,7 @@ class Decider:
         if self._kept is not None and not self._reason():
             return self._kept
         obs = self.live.observe()
-        inputs = digest(obs)
+        inputs = digest(obs, ASKED, self._fleet)
         outcome, reason = self._ask(obs, deadline)
         if outcome is not None:
             self._kept = (obs, outcome, reason, inputs)

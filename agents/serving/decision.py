@@ -73,10 +73,10 @@ def in_canary(name: str, share: float) -> bool:
     return number < share * 2.0**64
 
 
-def digest(obs: Obs) -> str:
-    """Sixteen hex digits over an observation."""
-    found = hashlib.blake2b(digest_size=8)
-    for name in ("jobs", "pools", "regions", "pairs", "globals", "mask"):
+def digest(obs: Obs, tables: tuple[str, ...], before: str = "") -> str:
+    """Sixteen hex digits over tables of an observation, and over what came before."""
+    found = hashlib.blake2b(before.encode(), digest_size=8)
+    for name in tables:
         found.update(np.ascontiguousarray(obs[name]).data)
     return found.hexdigest()
 

@@ -71,10 +71,18 @@ class DecisionLog(Lines):
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "request": request, "kind": decision.kind,
             "by": decision.by, "reason": decision.reason, "bundle": bundle, "inputs": decision.inputs,
-            "seconds": round(decision.seconds, 6), "answer": decision.answer, "shadow": decision.shadow,
+            "seconds": round(decision.seconds, 6), "answer": _short(decision), "shadow": decision.shadow,
             "corrections": decision.corrections,
         }  # fmt: skip
         self.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _short(decision: Decision) -> dict[str, Any]:
+    """An answer as it is logged: candidates as `pool: score`, refused ones as `pool: null`."""
+    if decision.kind != "score":
+        return decision.answer
+    scores = {c["pool"]: None if c["refused"] else c["score"] for c in decision.answer["candidates"]}
+    return {**decision.answer, "candidates": scores}
 
 
 def lines(path: str | Path) -> Iterator[dict[str, Any]]:

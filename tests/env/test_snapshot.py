@@ -11,10 +11,19 @@ from gcn_env.core.state import PENDING
 from gcn_env.observation import JOBS, POOLS, REGIONS
 from gcn_env.sim import Sim
 from gcn_env.snapshot import LiveFleet, document
+from gcn_env.snapshot.page import snapshot_page
 from gcn_env.snapshot.parse import SnapshotError, Units
-from tests.worlds import STORMY, seeded, wild_actions, world
+from tests.worlds import ROOT, STORMY, seeded, wild_actions, world
 
 CASES = [("smoke", None), ("smoke", STORMY), ("plants", None)]
+
+
+def test_the_page_is_not_stale():
+    page = (ROOT / "agents" / "README.md").read_text()
+    shown = page.split("<!-- snapshot -->\n")[1].split("<!-- /snapshot -->")[0]
+    assert shown == snapshot_page(), (
+        "run: python -m agents describe --snapshot, and put it between the markers"
+    )
 
 
 def same(a, b, at=0):

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
+from agents.__main__ import main
 from agents.adapters.simulator import actions
 from agents.policy import load
 from agents.serving.app import ROUTES, application
@@ -310,20 +311,16 @@ def test_the_command_serves_reloads_and_stops(bundle, snapshots, tmp_path):
     assert TOKEN not in errors
 
 
-def test_mistakes_are_told_and_cost_nothing(tmp_path, bundle):
+def test_mistakes_are_told_and_cost_nothing(tmp_path, bundle, capsys):
     def said(*words):
-        done = subprocess.run(
-            [sys.executable, "-m", "agents", *map(str, words)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 2
-        return done.stderr
+        assert main([str(w) for w in words]) == 2
+        return capsys.readouterr().err
 
-    assert "no bundle folder" in said("serve", tmp_path / "none", "--scenario", "smoke", "--no-token")
-    assert "--fallback" in said(
-        "serve", bundle, "--scenario", "smoke", "--no-token", "--fallback", f"bundle:{bundle}"
-    )
+    serving = ("--scenario", "smoke", "--no-token")
+    assert "no bundle folder" in said("serve", tmp_path / "none", *serving)
+    assert "wanted a rule" in said("serve", bundle, *serving, "--fallback", f"bundle:{bundle}")
+    assert "wanted a share" in said("serve", bundle, *serving, "--canary", "2")
     assert "no decision log" in said("shadow", tmp_path / "none")
+    assert "no run folder" in said(
+        "export", tmp_path / "run", "--out", tmp_path / "out", "--scenario", "smoke"
+    )
