@@ -42,7 +42,8 @@ from gcn_env.observation import GLOBALS, HEADS, JOBS, PAIRS, POOLS, REGIONS
 Array = npt.NDArray[Any]
 MOST_BYTES = {MANIFEST: 1 << 20, GRAPH: MAX_GRAPH_BYTES, GOLDEN: 64 << 20, SIGNATURE: 4096}
 CHILD_MEMORY = 4 << 30  # bytes of address space; an idle ONNX Runtime reserves about one tenth of it
-CHILD_SECONDS = 60
+CHILD_SECONDS = 60  # of CPU; a trial takes about one
+CHILD_WAIT_S = 300  # on a clock on the wall: the machine may be busy with something else
 
 
 @dataclass(frozen=True)
@@ -222,11 +223,11 @@ def _trial(bundle: Bundle) -> None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", "from agents.bundle.load import child; child()"],
-            input=message, capture_output=True, timeout=CHILD_SECONDS, check=False, env=_child_env(),
+            input=message, capture_output=True, timeout=CHILD_WAIT_S, check=False, env=_child_env(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise BundleError(
-            f"the graph did not answer its recorded observations within {CHILD_SECONDS} s"
+            f"the graph did not answer its recorded observations within {CHILD_WAIT_S} s"
         ) from None
     if done.returncode != 0:
         reason = done.stderr.decode(errors="replace").strip().splitlines()

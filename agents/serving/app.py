@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,7 +31,7 @@ from agents.serving.scorers import BundleScorer
 from gcn_env.errors import UserError
 
 log = logging.getLogger("gcn.serve")
-Handler = Callable[["Service", Request, bytes], Response]
+Handler = Callable[["Service", Request, bytes], Response | Awaitable[Response]]
 _JSON = {"content-type": "application/json"}
 
 
@@ -63,6 +64,18 @@ class Service:
         Raises:
             UserError: with the reason of the refusal.
         """
+        return self.take(self.opened())
+
+    async def reload(self) -> str:
+        """The same while requests go on: opening takes a second or two, in a thread."""
+        return self.take(await asyncio.to_thread(self.opened))
+
+    def opened(self) -> BundlePolicy:
+        """The bundle in `path`, checked and tried.
+
+        Raises:
+            UserError: with the reason of the refusal.
+        """
         if self.path is None:
             raise UserError("a rule is served, not a bundle: there is nothing to load again")
         try:
@@ -77,6 +90,11 @@ class Service:
         except UserError:
             self.metrics.reloads.labels("refused").inc()
             raise
+        return policy
+
+    def take(self, policy: BundlePolicy) -> str:
+        """Serve a policy from now on."""
+        bundle = policy.bundle
         self.decider.swap(BundleScorer(policy), Envelope(bundle.manifest.envelope))
         self.bundle, self.graph = bundle, policy
         self.metrics.loaded(bundle.manifest.name, bundle.digest)
@@ -164,9 +182,9 @@ def setpoints(service: Service, request: Request, body: bytes) -> Response:
     return _decided(service, request, service.decider.setpoints(_deadline(service, request)))
 
 
-def reload(service: Service, request: Request, body: bytes) -> Response:
+async def reload(service: Service, request: Request, body: bytes) -> Response:
     """Take the bundle in the folder again."""
-    return _json({"digest": service.load()})
+    return _json({"digest": await service.reload()})
 
 
 def _extend(service: Service, request: Request, body: bytes, verb: Any) -> Response:
@@ -298,7 +316,8 @@ def _endpoint(
         state["route"] = path
         try:
             method = "GET" if request.method == "HEAD" else request.method
-            return by_method[method](service, request, state["body"])
+            answer = by_method[method](service, request, state["body"])
+            return answer if isinstance(answer, Response) else await answer
         except Refused as refusal:
             return Response(orjson.dumps({"error": str(refusal)}), refusal.status, _JSON | refusal.headers)
         except NotReady as error:

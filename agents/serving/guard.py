@@ -17,7 +17,7 @@ from agents.bundle.limits import limits
 from agents.serving.scorers import Obs, Outcome, Scorer
 from gcn_env.action import REGION_HEADS, level_values
 from gcn_env.core.params import CLASSES, INFERENCE
-from gcn_env.core.state import CAP, N_HEADS
+from gcn_env.core.state import N_HEADS
 from gcn_env.observation import JOBS, PAIRS, TABLES
 from gcn_env.scenario.compile import World
 from gcn_env.snapshot import LiveFleet
@@ -209,5 +209,4 @@ class SetPoints:
 
 
 HEADS = REGION_HEADS.names[:N_HEADS]
-POWER_HEADS = HEADS[CAP:]
 Clock = Callable[[], float]

@@ -11,7 +11,10 @@ import signal
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+import uvicorn
 
 from agents.adapters.kubernetes import DEFAULTS, Nodes, node_pattern
 from agents.policy import RulePolicy, load
@@ -226,8 +229,6 @@ def run(options: ServeOptions) -> None:
     Raises:
         UserError: for anything an operator can mend, before a port is opened.
     """
-    import uvicorn
-
     token, tls, tokenless = token_of(options), tls_of(options), _tokenless(options)
     limit_memory(options.memory_mib)
     service = service_of(options, load_world(options.scenario, data_dir=options.data))
@@ -237,7 +238,7 @@ def run(options: ServeOptions) -> None:
         lifespan="off", timeout_graceful_shutdown=int(GRACE_S), timeout_keep_alive=75, limit_concurrency=512,
         backlog=256, h11_max_incomplete_event_size=16 << 10, **tls,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = _Graceful(config, service)
     try:
         asyncio.run(_serve(server, service, options))
     finally:
@@ -247,18 +248,31 @@ def run(options: ServeOptions) -> None:
             service.decider.policy.close()
 
 
-async def _serve(server: Any, service: Service, options: ServeOptions) -> None:
-    loop = asyncio.get_running_loop()
+class _Graceful(uvicorn.Server):
+    """Not ready any more as soon as it is told to stop, so that balancers turn away while requests under way end."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """On SIGTERM and SIGINT."""
+        self._service.ready = False
+        super().handle_exit(sig, frame)
+
+
+async def _serve(server: uvicorn.Server, service: Service, options: ServeOptions) -> None:
+    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
     if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, _reload, service)
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(_reload(service))))
     scheme = "https" if options.certificate else "http"
     log.info("serving on %s://%s:%d", scheme, options.host, options.port)
     await server.serve()
 
 
-def _reload(service: Service) -> None:
+async def _reload(service: Service) -> None:
     """On SIGHUP; a refused bundle leaves the one before in service."""
     try:
-        service.load()
+        await service.reload()
     except UserError as error:
         log.error("the bundle was not taken, the one before goes on: %s", error)

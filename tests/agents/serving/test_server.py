@@ -300,7 +300,7 @@ def test_the_command_serves_reloads_and_stops(bundle, snapshots, tmp_path):
                 assert c.post("/v1/score", json=ASK).json()["by"] == "policy"
                 (bundle / "manifest.json").write_bytes(b"spoilt")
                 process.send_signal(signal.SIGHUP)
-                time.sleep(0.5)
+                time.sleep(1.0)
                 assert c.post("/v1/score", json=ASK).json()["by"] == "policy"
         finally:
             process.send_signal(signal.SIGTERM)
