@@ -34,6 +34,7 @@ class Decider:
         self.policy = None if policy is None else Guarded(policy)
         self.envelope = envelope
         self.received: float | None = None  # clock at the last good snapshot
+        self._last: tuple[Any, Array] | None = None  # candidates of the last request
         self._units: tuple[Any, Units] | None = None
         self._document: Any = None  # the last good snapshot
         self._fleet = ""  # hash of the present snapshot's pools, regions and globals
@@ -145,21 +146,21 @@ class Decider:
         names = self.world.pool_names
         if given is None:
             return np.arange(len(names))
+        if self._last is not None and self._last[0] == given:  # the same candidates again and again
+            return self._last[1]
+        most = len(names)
         if (
             not isinstance(given, list)
-            or not 0 < len(given) <= len(names)
+            or not 0 < len(given) <= most
             or len(set(map(str, given))) < len(given)
         ):
-            raise SnapshotError(
-                f"candidates: wanted a list of 1..{len(names)} different pools, or none for all"
-            )
+            raise SnapshotError(f"candidates: wanted a list of 1..{most} different pools, or none for all")
         index = self.live.pool_index
-        return np.array(
-            [
-                index[c] if isinstance(c, str) and c in index else names.index(choice(c, names, "candidates"))
-                for c in given
-            ]
-        )
+        for name in given:
+            if not isinstance(name, str) or name not in index:
+                choice(name, names, "candidates")
+        self._last = given, np.array([index[name] for name in given])
+        return self._last[1]
 
     def _score(self, name: str, place: int, pools: Array, deadline: float) -> Decision:
         obs = self.live.observe_job(place)
