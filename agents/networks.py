@@ -50,7 +50,8 @@ def lots(jobs: Tensor) -> Tensor:
     # Roots of numbers without square factors are independent over the rationals; the rest is the usual sine
     # hash.
     weights = torch.arange(2, jobs.shape[1] + 2, device=jobs.device, dtype=torch.float64).sqrt()
-    return torch.frac(((jobs.double() * weights).sum(1) + 1.0).sin().abs() * 43758.5453).to(jobs.dtype)
+    large = weights.new_tensor([43758.5453])  # no bare number: ONNX exporters round those to float32
+    return torch.frac(((jobs.double() * weights).sum(1) + 1.0).sin().abs() * large).to(jobs.dtype)
 
 
 def decide(joint: Joint, jobs: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Policies by name. A policy is anything with Stable-Baselines3's `predict` on a batch of observations.
 
-Specs: `rule:PLACEMENT+COOLING` (see `rule_names`), `run:DIR` (a training run), `trained:NAME` (a shipped one); the
-last two load torch when asked for.
+Specs: `rule:PLACEMENT+COOLING` (see `rule_names`), `run:DIR` (a training run), `trained:NAME` (a shipped policy); these
+two load torch when asked for. `bundle:DIR` is an exported policy: ONNX Runtime, no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gcn_env.errors import UserError, nearest
 from gcn_env.scenario.compile import World
 
 Array = npt.NDArray[Any]
-KINDS = ("rule", "run", "trained")
+KINDS = ("rule", "run", "trained", "bundle")
 BEST_PLACEMENTS = (
     "cost-greedy",
     "cost-greedy-deferral",
@@ -104,10 +104,16 @@ def load(spec: str, world: World) -> Policy:
     kind, colon, rest = spec.partition(":")
     if not colon or kind not in KINDS:
         raise UserError(
-            f"policy {spec!r}: write rule:PLACEMENT+COOLING, run:DIR or trained:NAME{nearest(kind, KINDS)}"
+            f"policy {spec!r}: write rule:PLACEMENT+COOLING, run:DIR, trained:NAME or bundle:DIR"
+            f"{nearest(kind, KINDS)}"
         )
     if kind == "rule":
         return _rule(rest, world)
+    if kind == "bundle":
+        from agents.bundle import load_bundle_policy
+
+        exported: Policy = load_bundle_policy(rest, world)
+        return exported
     from agents.training import load_policy, load_shipped
 
     policy: Policy = load_policy(rest, world) if kind == "run" else load_shipped(rest, world)
