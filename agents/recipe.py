@@ -107,12 +107,6 @@ class Recipe(Strict):
     envs: int = Field(64, ge=1)
     threads: int = Field(1, ge=1, description="of torch; the networks are too small to gain from a second")
     stagger: bool = True
-    average: float = Field(
-        0.9,
-        ge=0,
-        lt=1,
-        description="share that the averaged network keeps at each PPO update; it is what is validated",
-    )
     shaping: bool = Field(
         True, description="rewards as they accrue: a choice is paid by what it raises expected cost"
     )
@@ -124,7 +118,9 @@ class Recipe(Strict):
     checkpoints: Checkpoints = Checkpoints()
 
     @model_validator(mode="after")
-    def _one_world_for_dqn(self) -> Recipe:
+    def _together(self) -> Recipe:
+        if self.algo == "ppo" and self.envs % self.ppo.twins:
+            raise ValueError(f"envs: {self.envs} is no multiple of ppo.twins, {self.ppo.twins}")
         if self.worlds and self.algo == "dqn":
             raise ValueError(
                 "worlds: a replay buffer holds one shape of observation; DQN learns in one world"

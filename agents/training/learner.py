@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from stable_baselines3.common.logger import Logger
 
-from agents.networks import EntityNetwork
 from agents.recipe import Recipe
 from agents.sb3.dqn import EntityQPolicy, MaskedDQN
 from agents.sb3.headwise import HeadwisePPO
@@ -70,7 +69,6 @@ class Learner:
     envs: list[SimVecEnv]
     model: HeadwisePPO | MaskedDQN
     network: dict[str, Any]
-    average: EntityNetwork
 
     @property
     def env(self) -> SimVecEnv:
@@ -89,19 +87,6 @@ class Learner:
         """The network that acts."""
         policy: Any = self.model.policy
         return policy.net if self.recipe.algo == "ppo" else policy.q_net.net
-
-    def blend(self) -> None:
-        """Move the averaged network towards the one that learns.
-
-        An update that follows noise moves the learner back and forth; the mean of its last positions is better than
-        most of them (Izmailov et al., "Averaging weights leads to wider optima", UAI 2018).
-        """
-        share = 1.0 if self.recipe.algo == "dqn" else 1.0 - self.recipe.average
-        with torch.no_grad():
-            for mine, theirs in zip(
-                self.average.state_dict().values(), self.net.state_dict().values(), strict=True
-            ):
-                mine.lerp_(theirs, share)
 
     def refresh_scale(self) -> None:
         """Bring the reward scale up to date, and the value with it.
@@ -138,7 +123,6 @@ class Learner:
         return {
             **self.weights(),
             "policy": policy.state_dict(),
-            "average": self.average.state_dict(),
             "optimizer": policy.optimizer.state_dict(),
             "learner": pack(learner),
             "env": pack(self._places()),
@@ -152,7 +136,7 @@ class Learner:
             "algo": self.recipe.algo,
             "network": self.network,
             "timesteps": self.model.num_timesteps,
-            "net": self.average.state_dict(),
+            "net": self.net.state_dict(),
         }
 
     def load(self, content: dict[str, Any]) -> None:
@@ -160,7 +144,6 @@ class Learner:
         m = self.model
         policy: Any = m.policy
         policy.load_state_dict(content["policy"])
-        self.average.load_state_dict(content["average"])
         policy.optimizer.load_state_dict(content["optimizer"])
         learner = content["learner"]
         m.num_timesteps = int(learner["num_timesteps"])
@@ -245,8 +228,7 @@ def build(
     }  # fmt: skip
     model = _ppo(recipe, envs, common) if recipe.algo == "ppo" else _dqn(recipe, envs[0], common)
     model.set_logger(Logger(folder=None, output_formats=[]))
-    average = EntityNetwork(**network).to(model.device)
-    return Learner(recipe, worlds, envs, model, network, average)
+    return Learner(recipe, worlds, envs, model, network)
 
 
 def _environment(world: Any, recipe: Recipe, factory: MakeSim) -> SimVecEnv:

@@ -76,7 +76,6 @@ def train(
         )  # fmt: skip
         seconds = time.perf_counter() - start
         learner.refresh_scale()
-        learner.blend()
         cost = steward.validate()
         steward.checkpoint()
         learner.model.logger.dump(learner.model.num_timesteps)
@@ -111,5 +110,4 @@ def _warm_up(learner: Learner, bar: Bar) -> None:
         imitate(learner, chooses, say)
     for env in learner.envs:
         env.books.restart()
-    learner.average.load_state_dict(learner.net.state_dict())
     bar.phase("train")

@@ -83,8 +83,6 @@ class Steward(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self._rescale()
-        if not isinstance(self.model, MaskedDQN):
-            self.learner.blend()
         self._figures(dump=isinstance(self.model, MaskedDQN))
         if self.num_timesteps - self._validated_at >= self._validate.every:
             self.validate()
@@ -134,9 +132,7 @@ class Steward(BaseCallback):
     def validate(self) -> float:
         """Mean cost of validation episodes in USD; the cheapest policy so far becomes `best.pt`."""
         self._validated_at = self.num_timesteps
-        if isinstance(self.model, MaskedDQN):
-            self.learner.blend()
-        policy = TrainedPolicy(self.learner.average, self.learner.recipe.view)
+        policy = TrainedPolicy(self.learner.net, self.learner.recipe.view)
         v = self._validate
         if v.episodes == 0:
             return np.nan
@@ -156,8 +152,6 @@ class Steward(BaseCallback):
     def checkpoint(self) -> None:
         """Save everything; the run resumes from here as if it had not stopped."""
         self._saved_at = self.num_timesteps
-        if isinstance(self.model, MaskedDQN):
-            self.learner.blend()
         content = {
             **self.learner.state(),
             "observation": layout(),
