@@ -30,6 +30,7 @@ PAID = [PAIRS.index(f"{name}_usd") for name in ("energy", "carbon", "egress", "r
 AT_ONCE = [PAIRS.index(f"{name}_usd") for name in ("late", "slo")]  # certain where nothing waits
 WAIT, HERE, SCALE = PAIRS.index("wait"), PAIRS.index("here"), GLOBALS.index("scale")
 MOST = 5.0  # mean deviations that an advantage counts at most
+NO_WAIT = 1e-5  # what a compressed column may show for zero
 
 
 def surprises(joint: Joint, placement: Tensor, obs: Mapping[str, Tensor], place: Tensor) -> Tensor:
@@ -43,7 +44,9 @@ def surprises(joint: Joint, placement: Tensor, obs: Mapping[str, Tensor], place:
     """
     pairs = obs["pairs"].flatten(0, 1).index_select(0, joint.rows)
     reference = obs["globals"][:, SCALE].sinh().clamp(min=LEAST_USD)
-    usd = pairs[..., PAID].sinh().sum(-1) / reference.index_select(0, joint.env).unsqueeze(1)
+    usd = pairs[..., PAID].sinh().sum(-1)
+    usd = usd + pairs[..., AT_ONCE].sinh().sum(-1) * (pairs[..., WAIT] < NO_WAIT)
+    usd = usd / reference.index_select(0, joint.env).unsqueeze(1)
     legal = joint.placement[:, 1:] > LEGAL
     stay = (usd * pairs[..., HERE]).sum(1, keepdim=True)
     there = pairs[..., HERE].amax(1, keepdim=True) > 0

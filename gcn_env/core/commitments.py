@@ -1,10 +1,9 @@
 """What all unfinished work is expected to cost from here: for learners, never booked.
 
 Energy is paid while a job runs, lateness when its deadline has passed: hours or days after the choice that caused them.
-Rewards to which the fall of this sum is added (`agents.sb3.vecenv`) pay a choice at once by what it raised it. Jobs
-that are sent into a queue are expected to wait for what stands before them; pending ones are not expected to wait (they
-may go elsewhere, and such estimates jump: they made the sum's steps twice as rough, standard deviation 100 against
-56 USD on `default`), and what they miss accrues as it passes.
+Rewards to which the fall of this sum is added (`agents.sb3.vecenv`) pay a choice at once by what it raised it. What a
+queue will cost is left out: estimates of waiting jump, and made the sum's steps twice as rough (standard deviation 100
+against 56 USD on `default`); hours past the latest start accrue as they pass, in a queue as before it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from gcn_env.core.costs import (
     RENT_USD,
     RUN_H,
     device_kw,
-    expected_wait_h,
     late_usd,
     price_placement,
 )
@@ -33,16 +31,16 @@ _NONE = 1e18
 
 
 @inlined()
-def _committed(b, j, delay, run, now, signals, jobs, pools, plants, fleet, geo):
-    """USD of job `j` at its pool if it begins in `delay` h and runs `run` h."""
+def _committed(b, j, run, now, signals, jobs, pools, plants, fleet, geo):
+    """USD of job `j` at its pool if it runs `run` h from now."""
     p, kind, held = jobs.pool[b, j], jobs.kind[b, j], jobs.held[b, j]
     r = fleet.region[p]
     kwh = held * device_kw(b, p, kind, pools, fleet) * plants.overhead[b, r] * run
-    usd = kwh * outlook_mean(b, r, delay, run, signals.both_sum) + held * run * pools.price[b, p]
+    usd = kwh * outlook_mean(b, r, 0.0, run, signals.both_sum) + held * run * pools.price[b, p]
     if kind == INFERENCE:
         _, credit = shortfall(b, j, p, jobs, pools, fleet, geo)
-        return usd + jobs.value[b, j] * (delay + run * credit)
-    return usd + late_usd(b, j, now + delay + run, jobs)
+        return usd + jobs.value[b, j] * run * credit
+    return usd + late_usd(b, j, now + run, jobs)
 
 
 @inlined()
@@ -68,22 +66,14 @@ def _cheapest(b, j, now, state, world, cost):
     return usd if kind == INFERENCE else usd + late_usd(b, j, now + jobs.work[b, j], jobs)
 
 
-@inlined()
-def _run_h(b, j, jobs, pools):
-    """Hours that job `j` would run at its pool's present pace."""
-    if jobs.kind[b, j] == INFERENCE:
-        return jobs.work[b, j]
-    return jobs.work[b, j] / (jobs.speed[b, j] * pools.pace[b, jobs.pool[b, j], jobs.kind[b, j]])
-
-
 @kernel()
 def commitments(lo, hi, state, world, cost, usd):
     """Fill `usd` [B] for environments [lo, hi): expected cost from now on of all jobs that are there.
 
     Jobs at a pool: at the price and carbon outlook over the rest of their run, with rent, egress still to pay, and the
-    lateness or credits expected. Pending ones: the same at their cheapest pool, as if it had room. So to send a job
-    there changes nothing, to send it elsewhere or into a long queue costs the difference at once, and to wait pays or
-    costs as prices move and deadlines pass. `cost` [B, N_COSTS] is scratch.
+    lateness or credits that are certain by now. Pending ones: the same at their cheapest pool. So to send a job there
+    changes nothing, to send it elsewhere costs the difference at once, and to wait pays or costs as prices move and
+    deadlines pass. `cost` [B, N_COSTS] is scratch.
     """
     clock, signals, _sources, jobs, pools, plants, _links, _ledger = state
     fleet, geo, _money, _work, _bank, _plant, _site, _market = world
@@ -91,25 +81,18 @@ def commitments(lo, hi, state, world, cost, usd):
         now, total = clock.now_h[b], 0.0
         rates(b, signals, pools, plants, fleet)
         for j in range(jobs.n_live[b]):
-            status = jobs.status[b, j]
+            status, kind = jobs.status[b, j], jobs.kind[b, j]
             if status == PENDING:
                 total += _cheapest(b, j, now, state, world, cost[b])
-            elif status == RUNNING:
+                continue
+            if status == RUNNING:
                 run = max(0.0, jobs.finish[b, j] - now)
-                total += _committed(b, j, 0.0, run, now, signals, jobs, pools, plants, fleet, geo)
-            elif status == TRANSIT:
-                p = jobs.pool[b, j]
-                delay, run = expected_wait_h(b, p, jobs.held[b, j], pools), _run_h(b, j, jobs, pools)
-                total += _committed(b, j, delay, run, now, signals, jobs, pools, plants, fleet, geo)
-                if jobs.via[b, j] >= 0:
-                    total += jobs.left_gb[b, j] * geo.egress_usd[jobs.via[b, j], fleet.region[p]]
-        for p in range(fleet.region.shape[0]):
-            j, ahead, healthy = pools.first[b, p], 0.0, max(int(pools.healthy[b, p]), 1)
-            while j >= 0:
-                run = _run_h(b, j, jobs, pools)
-                short = min(1.0, max(0, jobs.held[b, j] - pools.room[b, p]) / max(int(pools.busy[b, p]), 1))
-                delay = (ahead + short * pools.running[b, p]) / healthy
-                total += _committed(b, j, delay, run, now, signals, jobs, pools, plants, fleet, geo)
-                ahead += jobs.held[b, j] * run
-                j = jobs.behind[b, j]
+            elif kind == INFERENCE:
+                run = jobs.work[b, j]
+            else:
+                run = jobs.work[b, j] / (jobs.speed[b, j] * pools.pace[b, jobs.pool[b, j], kind])
+            total += _committed(b, j, run, now, signals, jobs, pools, plants, fleet, geo)
+            if status == TRANSIT and jobs.via[b, j] >= 0:
+                r = fleet.region[jobs.pool[b, j]]
+                total += jobs.left_gb[b, j] * geo.egress_usd[jobs.via[b, j], r]
         usd[b] = total
