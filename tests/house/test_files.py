@@ -24,7 +24,7 @@ PRIVATE = re.compile(
         ]
     )
 )
-BINARY = {".npz", ".npy", ".png", ".zip", ".gz", ".onnx", ".ico", ".pdf"}
+BINARY = {".safetensors", ".npz", ".npy", ".png", ".zip", ".gz", ".onnx", ".ico", ".pdf"}
 LONG = 400  # lines
 
 
