@@ -41,7 +41,7 @@ class Args:
     """Learner."""
 
     seed: int | None = None
-    """Seed of weights, exploration and training episodes (environment i has seed + i)."""
+    """Seed of weights, exploration and training episodes (environment i has seed + i // twins)."""
 
     timesteps: int | None = None
     """Environment steps in all (DQN: sub-decisions); with --resume, the new end of the run."""

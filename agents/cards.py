@@ -82,17 +82,18 @@ def page(folder: Path = FOLDER) -> str:
     for name in names(folder):
         card = document(name, folder)["card"]
         recipe, found = card["recipe"], card["results"]
+        start = recipe["warm_start"]["policy"]
         rows = {
             "algorithm": f"{recipe['algo'].upper()} on the {'joint' if recipe['algo'] == 'ppo' else 'sequential'} view",
             "trained on": f"`{recipe['scenario']}` (`{card['world']}`), training years and seeds only",
-            "began as": f"a clone of `{recipe['warm_start']['policy']}`",
+            "began as": f"a clone of `{start}`" if start else "uniform choices",
             "steps": f"{card['trained_at_steps']:,} of {recipe['timesteps']:,}, chosen by validation weeks",
             "time": f"{(card['seconds'] or 0) / 3600:.2f} h on one core, without the warm start",
             "seed": f"{recipe['seed']}",
             "made with": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
             "commands": "<br>".join(f"`python {c}`" for c in card["commands"]),
         }
-        if found:
+        if found and found["percent"]:
             p = found["percent"]
             rows["measured"] = (
                 f"{p['value']:+.1f} % ({p['low']:+.1f} to {p['high']:+.1f}) against `{found['reference']}`, the best "

@@ -317,7 +317,7 @@ class EntityNetwork(nn.Module):
         for obs in samples:
             q, p = obs["jobs"].shape[1], obs["pools"].shape[1]
             placing = obs["mask"][:, : q * (p + 1)].reshape(-1, q, p + 1) > 0.5
-            real = placing[..., 1:].any(-1) & placing.any(-1)
+            real = placing[..., 1:].any(-1)
             if "head" in obs:
                 real = obs["head"][:, :1] > 0.5
             for name in ENTITIES:

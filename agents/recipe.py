@@ -27,7 +27,7 @@ class Network(Strict):
 
 
 class Ppo(Strict):
-    """What `stable_baselines3.PPO` is given; learning rates go linearly from the first to the last."""
+    """What `agents.sb3.headwise.HeadwisePPO` is given; learning rates go linearly from the first to the last."""
 
     n_steps: int = Field(64, ge=2)
     batch_size: int = Field(1024, ge=2)
@@ -121,6 +121,10 @@ class Recipe(Strict):
     def _together(self) -> Recipe:
         if self.algo == "ppo" and self.envs % self.ppo.twins:
             raise ValueError(f"envs: {self.envs} is no multiple of ppo.twins, {self.ppo.twins}")
+        if self.algo == "ppo" and not self.ppo.cooling and self.warm_start.policy is None:
+            raise ValueError(
+                "ppo.cooling: false keeps a demonstrator's set-points; name one, warm_start.policy"
+            )
         if self.worlds and self.algo == "dqn":
             raise ValueError(
                 "worlds: a replay buffer holds one shape of observation; DQN learns in one world"
@@ -189,6 +193,8 @@ def checked(data: Mapping[str, Any], where: str) -> Recipe:
                 allowed = _allowed(e["loc"])
                 last = str(e["loc"][-1])
                 lines.append(f"{place}: unknown key{nearest(last, allowed)} (allowed: {', '.join(allowed)})")
+            elif not e["loc"]:  # of the recipe as a whole
+                lines.append(e["msg"].removeprefix("Value error, "))
             else:
                 lines.append(f"{place}: {e['input']!r}: {e['msg'].removeprefix('Value error, ')}")
         raise UserError(f"{where}: " + "; ".join(lines)) from None

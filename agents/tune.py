@@ -25,8 +25,8 @@ from gcn_env.errors import UserError
 from gcn_env.scenario.load import read_yaml
 
 NAME = "recipe"
-# What is searched where no space is given. `[low, high]` is a range (of whole numbers if both are), with `log` between
-# its bounds by ratio; a longer list, or one of words, holds choices.
+# What is searched where no space is given. `[low, high]` is a range (of whole numbers if both are), `log` one that is
+# searched by ratio, `choices` a list.
 SPACES: dict[str, dict[str, Any]] = {
     "ppo": {
         "ppo.learning_rate": {"log": [5e-5, 1e-3]},
@@ -80,8 +80,9 @@ def read_space(search: Search) -> dict[str, Any]:
     base = recipes.load(search.config, search.overrides)
     space: dict[str, Any] = SPACES[base.algo] if search.space is None else read_yaml(search.space)
     for name, values in space.items():
-        ends = values if isinstance(values, list) else next(iter(values.values()), [])
-        if not isinstance(ends, list) or not ends or (isinstance(values, dict) and len(values) != 1):
+        kind, ends = _kind(values)
+        ranged = kind != "choices" and len(ends) == 2 and ends[0] < ends[1]
+        if not ends or (kind != "choices" and not ranged):
             raise UserError(
                 f"{search.space}: {name}: {values!r} is no range; write [low, high], {{log: [low, high]}} or "
                 "{choices: [a, b, ...]}"
@@ -91,11 +92,23 @@ def read_space(search: Search) -> dict[str, Any]:
     return space
 
 
+def _kind(values: Any) -> tuple[str, list[Any]]:
+    """What an entry of a space is (`range`, `log` or `choices`) and its ends; no ends if it is none of them."""
+    if isinstance(values, dict) and len(values) == 1:
+        kind, ends = next(iter(values.items()))
+    else:
+        kind, ends = "range", values
+    numbers = isinstance(ends, list) and all(isinstance(e, int | float) for e in ends)
+    if kind == "choices" and isinstance(ends, list):
+        return kind, ends
+    return (kind, ends) if kind in ("range", "log") and numbers else ("range", [])
+
+
 def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
     """One trial's values by dotted field."""
     out: dict[str, Any] = {}
     for name, values in space.items():
-        kind, ends = ("range", values) if isinstance(values, list) else next(iter(values.items()))
+        kind, ends = _kind(values)
         if kind == "choices":
             out[name] = trial.suggest_categorical(name, ends)
         elif all(isinstance(end, int) for end in ends):
@@ -147,6 +160,7 @@ def work(search: Search, share: int, worker: int) -> None:
     space = read_space(search)
     base = recipes.load(search.config, search.overrides)
     world = load_world(base.scenario, dict(search.scenario), search.data)
+    others = [load_world(name, {}, search.data) for name in base.worlds]
     study = optuna.load_study(
         study_name=NAME,
         storage=storage(search.out),
@@ -167,7 +181,7 @@ def work(search: Search, share: int, worker: int) -> None:
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        return float(train(world, recipe, run, quiet=True, watch=watch)["best_validation_usd"])
+        return float(train(world, recipe, run, quiet=True, watch=watch, others=others)["best_validation_usd"])
 
     study.optimize(objective, n_trials=share, catch=())
 

@@ -33,7 +33,7 @@ Stress = tuple[str, Mapping[str, float], Mapping[str, float], Mapping[str, Any]]
 STRESSES: dict[str, Stress] = {
     "as it is": ("the scenario", {}, {}, {}),
     "failures": (
-        "nodes fail ten times as often, the grid twenty times, links ten times",
+        "nodes fail every 12 days, the grid ten times and each link fifty times a year",
         {"grid.outages_per_year": 10.0}, {"node_mtbf_days": 12.0},
         {"network.cuts_per_year": 10.0, "network.fades_per_year": 40.0},
     ),

@@ -125,12 +125,12 @@ class MaskedDQN(DQN):
         """Greedy, or with the exploration rate a random legal choice, drawn per environment."""
         actions, state = self.policy.predict(observation, state, episode_start, deterministic)
         if not deterministic:
-            mask = self._open(observation)
+            mask = self.open_choices(observation)
             explore = np.random.random(len(mask)) < self.exploration_rate  # noqa: NPY002
             actions = np.where(explore, random_legal(mask), actions).reshape(np.shape(actions))
         return actions, state
 
-    def _open(self, observation: Any) -> Array:
+    def open_choices(self, observation: Any) -> Array:
         """What the network may choose, `[B, A]`."""
         tensors, _ = to_tensors(observation, self.device)
         return np.asarray(self.q_net.net.open_choices(tensors).cpu().numpy())
@@ -140,7 +140,7 @@ class MaskedDQN(DQN):
     ) -> tuple[Array, Array]:
         obs: Any = self._last_obs
         if self.num_timesteps < learning_starts:
-            actions = random_legal(self._open(obs))
+            actions = random_legal(self.open_choices(obs))
         else:
             actions, _ = self.predict(obs, deterministic=False)
         return actions, actions

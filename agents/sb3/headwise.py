@@ -114,7 +114,8 @@ class HeadwisePPO(PPO):
 
     def collect_rollouts(self, env: Any, callback: Any, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """As the library's, in the world whose turn it is."""
-        self.enter((self.turn + 1) % len(self.stages))
+        rollouts = self.num_timesteps // (self.n_steps * self.n_envs)
+        self.enter(rollouts % len(self.stages))
         assert self.env is not None
         return super().collect_rollouts(self.env, callback, self.rollout_buffer, n_rollout_steps)
 

@@ -1,6 +1,6 @@
 """What PPO needs: a policy that masks by itself, and a rollout buffer that does not copy twice.
 
-The mask is part of the observation, so plain `stable_baselines3.PPO` trains and every prediction is legal.
+The mask is part of the observation, so every prediction is legal. The learner is `agents.sb3.headwise`.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class EntityPolicy(AnySize, MultiInputActorCriticPolicy):
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         if deterministic:
             return decide(self.net.joint(observation), observation["jobs"])
-        return self.heads(observation)[0].actions()
+        return self.heads(observation)[0].actions(self.cooling)
 
 
 class RolloutBuffer(DictRolloutBuffer):

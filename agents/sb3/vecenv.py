@@ -149,8 +149,15 @@ class SimVecEnv(VecEnv):
         """A copy of the simulator's observation: it writes the next one into the same arrays."""
         return {k: v.copy() for k, v in self.sim.obs.items()}
 
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Environment i starts from `seed + i // twins` at the next reset (the library's learners call this)."""
+        first = super().seed(seed)[0]
+        assert first is not None
+        self._seeds = [first + i // self.twins for i in range(self.num_envs)]
+        return self._seeds
+
     def reset(self) -> Observation:
-        """Start all environments; those without a seed of their own (`seed()`) start from `seed + i`."""
+        """Start all environments; those without a seed of their own (`seed()`) start from `seed + i // twins`."""
         given = [self._seed + i // self.twins if s is None else s for i, s in enumerate(self._seeds)]
         self.sim.reset(np.asarray(given, np.uint64))
         self._reset_seeds()
@@ -174,10 +181,11 @@ class SimVecEnv(VecEnv):
         booked, a job sent a day later cost 62 % less, and learners let everything wait.
         """
         sim = self.sim
-        if not self.shaping:
+        if not self.shaping or not sim.closed.any():
             return sim.reward
-        before, self._committed = self._committed, sim.commitments()
-        rise = np.where(sim.done, 0.0, self._committed) - before
+        before, now = self._committed, sim.commitments()
+        self._committed = np.where(sim.closed, now, before)
+        rise = np.where(sim.done, 0.0, now) - before
         return sim.reward - np.where(sim.closed, rise, 0.0) / sim.world.reference_usd
 
     def step_async(self, actions: Array) -> None:
@@ -234,6 +242,7 @@ class SimVecEnv(VecEnv):
             "episode_steps": self.episode_steps.copy(),
             "books": [a.copy() for a in self.books.sums],
             "book_steps": self.books.steps,
+            "committed": self._committed.copy(),
         }
 
     def load(self, state: dict[str, Any]) -> Observation:
@@ -241,7 +250,7 @@ class SimVecEnv(VecEnv):
         self.sim.restore(state["sim"])
         self.episode_reward[:] = state["episode_reward"]
         self.episode_steps[:] = state["episode_steps"]
-        self.begin()
+        self._committed = np.array(state["committed"])
         self.books.sums = [np.array(a) for a in state["books"]]
         self.books.steps = int(state["book_steps"])
         return self.observe()

@@ -88,6 +88,14 @@ class Learner:
         policy: Any = self.model.policy
         return policy.net if self.recipe.algo == "ppo" else policy.q_net.net
 
+    def freeze(self) -> None:
+        """Hold the cloned set-points, where the recipe says so, from here on."""
+        if self.recipe.algo == "ppo" and not self.recipe.ppo.cooling:
+            for name, parameter in self.net.named_parameters():
+                if name.startswith("cool"):
+                    parameter.requires_grad_(False)
+                    parameter.grad = None
+
     def refresh_scale(self) -> None:
         """Bring the reward scale up to date, and the value with it.
 
@@ -162,6 +170,7 @@ class Learner:
             self._go_on(self.env.load(place["vec"]), learner["starts"][k].numpy())
             self.scale.load(place["scale"])
         self.enter(int(learner["turn"]))
+        self.freeze()
         set_random_state(content["random"])
 
     def _places(self) -> list[dict[str, Any]]:

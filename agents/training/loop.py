@@ -108,6 +108,7 @@ def _warm_up(learner: Learner, bar: Bar) -> None:
     learner.net.standardise(samples)
     if spec is not None:
         imitate(learner, chooses, say)
+    learner.freeze()
     for env in learner.envs:
         env.books.restart()
     bar.phase("train")

@@ -112,11 +112,12 @@ class Steward(BaseCallback):
             return
         self._shown_at = self.num_timesteps
         steps, terms, flows, counts = books.take()
-        per_step = -terms / (steps * self.world.reference_usd)
+        world = self.learner.env.sim.world  # of several, the one that is played
+        per_step = -terms / (steps * world.reference_usd)
         for name, value in zip(TERMS.names, per_step, strict=True):
             self.logger.record(f"reward/{name}", float(value))
         self.logger.record("reward/total", float(per_step.sum()))
-        episode = self.world.horizon / steps
+        episode = world.horizon / steps
         for name, value in named_kpis(terms * episode, flows * episode, counts * episode).items():
             self.logger.record(f"kpi/{name}", value)
         scale = self.learner.scale
@@ -130,7 +131,7 @@ class Steward(BaseCallback):
             model.dump_logs()
 
     def validate(self) -> float:
-        """Mean cost of validation episodes in USD; the cheapest policy so far becomes `best.pt`."""
+        """Mean cost of validation episodes of the first world in USD; the cheapest policy so far becomes `best.pt`."""
         self._validated_at = self.num_timesteps
         policy = TrainedPolicy(self.learner.net, self.learner.recipe.view)
         v = self._validate

@@ -188,6 +188,8 @@ def _demonstrate(learner: Learner, choose: Choose, say: Say) -> None:
     steps = -(-start.steps // env.num_envs)
     for t in range(steps):
         actions = choose(obs)
+        open_ = np.take_along_axis(model.open_choices(obs), actions[:, None], 1)[:, 0]
+        actions = np.where(open_ > 0.5, actions, 0)  # a network that moves no jobs cannot learn moves
         new, reward, done, infos = env.step(actions)
         model.replay_buffer.add(obs, new, actions, reward, done, infos)
         obs = new  # type: ignore[assignment]

@@ -130,3 +130,78 @@ def test_worlds_must_have_equal_levels():
 def test_dqn_learns_in_one_world():
     with pytest.raises(UserError, match="one shape of observation"):
         recipes.checked({"algo": "dqn", "worlds": ["smoke"]}, "test")
+
+
+def test_twins_begin_alike_and_stay_alike_until_they_choose():
+    learner = build(world(), small(ppo={"n_steps": 16, "batch_size": 64, "twins": 2}), "cpu", fake)
+    obs = learner.env.reset()
+    for name in ("jobs", "pools", "globals"):
+        assert np.array_equal(obs[name][0], obs[name][1])
+        assert not np.array_equal(obs[name][1], obs[name][2])
+    actions = learner.model.policy.predict(obs)[0]
+    actions[1] = actions[0]
+    obs = learner.env.step(actions)[0]
+    assert np.array_equal(obs["pools"][0], obs["pools"][1])
+
+
+def test_twins_are_each_others_baseline():
+    from agents.sb3.ppo import RolloutBuffer
+    from agents.sb3.vecenv import SimVecEnv
+    from tests.agents.fakes import FakeSim
+
+    env = SimVecEnv(FakeSim(world(), 4))
+    args = (3, env.observation_space, env.action_space, "cpu", 0.9, 0.8, 4)
+    plain, paired = RolloutBuffer(*args), RolloutBuffer(*args, twins=2)
+    obs, rng = env.reset(), np.random.default_rng(0)
+    for buffer in (plain, paired):
+        buffer.reset()
+    for _ in range(3):
+        actions = learner_actions(env)
+        reward, value = rng.normal(size=4).astype(np.float32), torch.from_numpy(rng.normal(size=4))
+        for buffer in (plain, paired):
+            buffer.add(obs, actions, reward, np.zeros(4), value, torch.zeros(actions.shape))
+    for buffer in (plain, paired):
+        buffer.compute_returns_and_advantage(value, np.zeros(4))
+    assert np.array_equal(plain.returns, paired.returns)
+    pairs = plain.advantages.reshape(3, 2, 2)
+    assert np.allclose(paired.advantages.reshape(3, 2, 2), pairs - pairs[:, :, ::-1], atol=1e-6)
+
+
+def learner_actions(env):
+    sizes = env.action_space.nvec
+    return np.zeros((env.num_envs, len(sizes)), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"envs": 10, "ppo": {"twins": 4}}, "test: envs: 10 is no multiple of ppo.twins, 4"),
+        ({"ppo": {"cooling": False}}, "test: ppo.cooling: false keeps a demonstrator's set-points"),
+    ],
+)
+def test_what_does_not_fit_together_is_said(changes, words):
+    with pytest.raises(UserError, match=words):
+        recipes.checked(changes, "test")
+
+
+def test_set_points_stay_the_clones(tmp_path):
+    """With `cooling: false` the network's set-points are after training what they were before."""
+    from agents.training.warmstart import imitate, look_around
+    from tests.agents.test_training import Greedy
+
+    recipe = small(
+        ppo={"n_steps": 16, "batch_size": 64, "cooling": False}, warm_start={"policy": "rule:x", "steps": 256}
+    )
+    learner = build(world(), recipe, "cpu", fake)
+
+    def choose(obs):
+        return Greedy().predict(obs)[0]
+
+    look_around(learner, choose, 12, lambda *_: None)
+    imitate(learner, [choose], lambda *_: None)
+    learner.freeze()
+    before = {k: v.clone() for k, v in learner.net.state_dict().items()}
+    learner.model.learn(8 * 16 * 2)
+    after = learner.net.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items() if k.startswith("cool"))
+    assert not torch.equal(after["pair_score.weight"], before["pair_score.weight"])

@@ -111,7 +111,7 @@ def test_nothing_to_decide_is_survived(net):
     heads = Heads(out, 4)
     actions = heads.actions()
     assert (actions == 0).all()
-    assert torch.equal(heads.log_prob(actions), torch.zeros(5))
+    assert torch.equal(heads.log_prob(actions), torch.zeros(actions.shape))
     assert torch.equal(heads.entropy(), torch.zeros(5))
 
 
@@ -141,7 +141,7 @@ def test_log_likelihoods_are_those_of_the_samples(net):
     with torch.no_grad():
         heads = Heads(net.joint(obs), 2)
         actions = heads.actions()
-        logp = heads.log_prob(actions)
+        logp = heads.log_prob(actions).sum(1)
     first, count = torch.unique(actions, dim=0, return_counts=True)
     for choice, k in zip(first, count, strict=True):
         where = (actions == choice).all(1)
@@ -245,3 +245,32 @@ def test_sequential_scores_are_masked_and_padded():
         assert ((scores > LEGAL) == (obs["mask"] > 0)).all()
         assert value.shape == (5,)
         sim.step(scores.argmax(1).numpy())
+
+
+def test_jobs_at_a_pool_are_not_looked_at_without_moves():
+    """Joint, dense and sequential: the only choice is to leave them, whatever the mask offers."""
+    network = EntityNetwork(COLUMNS, LEVELS, width=8, pair_width=8, current=CURRENT, moves=False)
+    sim = FakeSim(world(slots=3, pools=2, levels=LEVELS), 6)
+    sim.reset(np.arange(6))
+    obs = {k: torch.from_numpy(v.copy()) for k, v in sim.obs.items()}
+    obs["jobs"][..., AT_POOL] = 0.0
+    obs["jobs"][:, 2, AT_POOL[0]] = 1.0
+    with torch.no_grad():
+        sparse, dense = network.joint(obs), network.joint(obs, dense=True)
+        for out in (sparse, dense):
+            assert (decide(out, obs["jobs"])[:, 2] == 0).all()
+            for _ in range(20):
+                assert (Heads(out, 3).actions()[:, 2] == 0).all()
+        assert (Heads(sparse, 3).actions()[:, 1] > 0).any()  # the others are sent
+        assert torch.allclose(sparse.value, dense.value, atol=1e-5)
+    sim = FakeSim(world(pools=2, levels=LEVELS), 6, view="sequential")
+    sim.reset(np.arange(6))
+    obs = {k: torch.from_numpy(v.copy()) for k, v in sim.obs.items()}
+    obs["jobs"][..., AT_POOL] = 0.0
+    obs["jobs"][:3, :, AT_POOL[1]] = 1.0
+    free = network.open_choices(obs)
+    assert (free[:3, 1:] == 0).all()
+    assert free[:3, 0].all()
+    assert torch.equal(free[3:], obs["mask"][3:] > 0.5)
+    with torch.no_grad():
+        assert (network.sequential(obs)[0][:3].argmax(1) == 0).all()

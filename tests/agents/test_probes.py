@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import PPO
 
 from agents.sb3.dqn import EntityQPolicy, MaskedDQN
-from agents.sb3.ppo import EntityPolicy, RolloutBuffer
+from agents.sb3.headwise import HeadwisePPO
+from agents.sb3.ppo import EntityPolicy
 from agents.sb3.predict import to_tensors
 from agents.sb3.replay import SequentialReplay
 from agents.sb3.vecenv import SimVecEnv
@@ -24,10 +24,16 @@ def learn(probe, algo):
     network = {"columns": COLUMNS, "levels": 2, "width": 16, "pair_width": 16, "current": CURRENT}
     common = {"policy_kwargs": {"network": network}, "gamma": GAMMA, "seed": 5, "device": "cpu"}
     if algo == "ppo":
-        model = PPO(
-            EntityPolicy, env, n_steps=8, batch_size=64, n_epochs=4, learning_rate=1e-2, ent_coef=0.01,
-            rollout_buffer_class=RolloutBuffer, **common,
-        )  # fmt: skip
+        model = HeadwisePPO(
+            EntityPolicy,
+            env,
+            n_steps=8,
+            batch_size=64,
+            n_epochs=4,
+            learning_rate=1e-2,
+            ent_coef=0.01,
+            **common,
+        )
         model.learn(16 * 8 * 30)
     else:
         model = MaskedDQN(
@@ -45,7 +51,7 @@ def values(sim, model):
     """Value of the best choice in the present observations."""
     obs, _ = to_tensors(sim.obs, CPU)
     with torch.no_grad():
-        if isinstance(model, PPO):
+        if isinstance(model, HeadwisePPO):
             return model.policy.predict_values(obs).numpy()
         return model.q_net(obs).max(1).values.numpy()
 

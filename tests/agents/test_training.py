@@ -333,7 +333,7 @@ def test_rows_are_copied_in_trees():
 
 
 class TestRecipes:
-    @pytest.mark.parametrize("name", ["quick", "full", "smoke", "dqn"])
+    @pytest.mark.parametrize("name", ["quick", "full", "smoke", "dqn", "general"])
     def test_shipped_recipes_are_whole(self, name):
         recipe = recipes.load(name)
         assert recipe == recipes.load(ROOT / "configs" / "train" / f"{name}.yaml")
