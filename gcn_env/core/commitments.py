@@ -31,8 +31,8 @@ _NONE = 1e18
 
 
 @inlined()
-def _committed(b, j, run, now, signals, jobs, pools, plants, fleet, geo):
-    """USD of job `j` at its pool if it runs `run` h from now."""
+def _committed(b, j, begins, run, signals, jobs, pools, plants, fleet, geo):
+    """USD of job `j` at its pool if it begins at hour `begins`, by then at present prices, and runs `run` h."""
     p, kind, held = jobs.pool[b, j], jobs.kind[b, j], jobs.held[b, j]
     r = fleet.region[p]
     kwh = held * device_kw(b, p, kind, pools, fleet) * plants.overhead[b, r] * run
@@ -40,7 +40,7 @@ def _committed(b, j, run, now, signals, jobs, pools, plants, fleet, geo):
     if kind == INFERENCE:
         _, credit = shortfall(b, j, p, jobs, pools, fleet, geo)
         return usd + jobs.value[b, j] * run * credit
-    return usd + late_usd(b, j, now + run, jobs)
+    return usd + late_usd(b, j, begins + run, jobs)
 
 
 @inlined()
@@ -91,7 +91,8 @@ def commitments(lo, hi, state, world, cost, usd):
                 run = jobs.work[b, j]
             else:
                 run = jobs.work[b, j] / (jobs.speed[b, j] * pools.pace[b, jobs.pool[b, j], kind])
-            total += _committed(b, j, run, now, signals, jobs, pools, plants, fleet, geo)
+            begins = max(now, jobs.ready[b, j]) if status == TRANSIT else now
+            total += _committed(b, j, begins, run, signals, jobs, pools, plants, fleet, geo)
             if status == TRANSIT and jobs.via[b, j] >= 0:
                 r = fleet.region[jobs.pool[b, j]]
                 total += jobs.left_gb[b, j] * geo.egress_usd[jobs.via[b, j], r]
