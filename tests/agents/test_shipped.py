@@ -114,4 +114,4 @@ def test_the_page_of_cards_is_true():
 
 
 def test_default_policies_are_there():
-    assert {"ppo-default", "dqn-default"} <= set(cards.names())
+    assert "ppo-default" in cards.names()
