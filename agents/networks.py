@@ -270,21 +270,24 @@ class EntityNetwork(nn.Module):
         Pairs that the mask forbids are not computed unless `dense`.
         """
         n_pools, legal = pools.shape[1], allowed[:, 1:]
-        every = torch.arange(legal.numel(), device=legal.device)
-        flat = every if dense else every[legal.flatten()]
-        m, p = torch.div(flat, n_pools, rounding_mode="floor"), flat % n_pools
+        by_job = self.pair_job(jobs)  # [M, X]
         by_pool = self.pair_pool(pools) + self.pair_context(context).unsqueeze(1)  # [N, P, X]
-        columns = pairs.flatten(0, 1).index_select(0, rows.index_select(0, m) * n_pools + p)
-        hidden = torch.relu(
-            self.pairs(columns)
-            + self.pair_job(jobs).index_select(0, m)
-            + by_pool.flatten(0, 1).index_select(0, env.index_select(0, m) * n_pools + p)
-        )
-        score = self.pair_score(hidden).squeeze(-1)
-        scores = score.new_full((legal.numel(),), ILLEGAL).index_copy(0, flat, score).view(legal.shape)
         if dense:
-            hidden = hidden * legal.flatten().unsqueeze(1)
-        seen = hidden.new_zeros(len(jobs), hidden.shape[1]).index_add(0, m, hidden)
+            hidden = self.pairs(pairs.index_select(0, rows)) + by_job.unsqueeze(1)
+            hidden = torch.relu(hidden + by_pool.index_select(0, env))
+            scores = self.pair_score(hidden).squeeze(-1)
+            seen = torch.einsum("mp,mpx->mx", legal.to(hidden.dtype), hidden)
+        else:
+            flat = legal.flatten().nonzero().squeeze(1)
+            m = torch.div(flat, n_pools, rounding_mode="floor")
+            p = flat - m * n_pools
+            columns = pairs.flatten(0, 1).index_select(0, rows.index_select(0, m) * n_pools + p)
+            hidden = self.pairs(columns) + by_job.index_select(0, m)
+            of_pool = by_pool.flatten(0, 1).index_select(0, env.index_select(0, m) * n_pools + p)
+            hidden = torch.relu(hidden + of_pool)
+            score = self.pair_score(hidden).squeeze(-1)
+            scores = score.new_full((legal.numel(),), ILLEGAL).index_copy(0, flat, score).view(legal.shape)
+            seen = hidden.new_zeros(len(jobs), hidden.shape[1]).index_add(0, m, hidden)
         seen = seen / legal.sum(1, keepdim=True).clamp(min=1)
         by_env = self.leave_context(context).index_select(0, env)
         outlook = torch.relu(self.leave_job(jobs) + by_env + self.leave_pairs(seen))

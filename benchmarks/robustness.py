@@ -54,6 +54,8 @@ def overrides(scenario: Scenario, stress: Stress) -> dict[str, Any]:
     out = {k: v for k, v in others.items() if k != "load"}
     for name, region in scenario.regions.items():
         out |= {f"regions.{name}.{k}": v for k, v in regions.items()}
+        if regions:
+            out[f"regions.{name}.source"] = f"{region.source} A stress: {stress[0]}.".strip()
         out |= {f"regions.{name}.pools.{p}.{k}": v for p in region.pools for k, v in pools.items()}
     if "load" in others:
         out |= {

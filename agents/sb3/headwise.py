@@ -81,7 +81,7 @@ class HeadwisePPO(PPO):
     """
 
     policy: EntityPolicy
-    rollout_buffer: RolloutBuffer  # type: ignore[assignment]
+    rollout_buffer: RolloutBuffer
 
     def __init__(
         self,

@@ -186,7 +186,8 @@ class SimVecEnv(VecEnv):
         before, now = self._committed, sim.commitments()
         self._committed = np.where(sim.closed, now, before)
         rise = np.where(sim.done, 0.0, now) - before
-        return sim.reward - np.where(sim.closed, rise, 0.0) / sim.world.reference_usd
+        reference = float(sim.world.reference_usd)
+        return sim.reward - np.where(sim.closed, rise, 0.0) / reference
 
     def step_async(self, actions: Array) -> None:
         """Keep the choices for `step_wait`."""

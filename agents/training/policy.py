@@ -28,6 +28,10 @@ class TrainedPolicy:
 
     def __init__(self, net: EntityNetwork, view: str) -> None:
         self.net, self.view = net, view
+        if not net.value_out.weight.is_cuda:
+            torch.set_num_threads(
+                1
+            )  # so small a network gains nothing by a second, and on busy cores waits for it
 
     def predict(
         self,

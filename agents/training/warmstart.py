@@ -192,7 +192,7 @@ def _demonstrate(learner: Learner, choose: Choose, say: Say) -> None:
         actions = np.where(open_ > 0.5, actions, 0)  # a network that moves no jobs cannot learn moves
         new, reward, done, infos = env.step(actions)
         model.replay_buffer.add(obs, new, actions, reward, done, infos)
-        obs = new  # type: ignore[assignment]
+        obs = new
         if t % 64 == 0:
             say("demonstrate", t / steps)
     model.replay_buffer.demonstrating = False

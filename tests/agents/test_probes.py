@@ -34,7 +34,7 @@ def learn(probe, algo):
             ent_coef=0.01,
             **common,
         )
-        model.learn(16 * 8 * 30)
+        model.learn(16 * 8 * 60)
     else:
         model = MaskedDQN(
             EntityQPolicy, env, learning_rate=5e-3, buffer_size=4000, learning_starts=200, batch_size=64,

@@ -225,7 +225,7 @@ def test_unknown_names(spec, words):
         load(spec, world())
     for word in words:
         assert word in str(caught.value)
-    assert KINDS == ("rule", "run")
+    assert KINDS == ("rule", "run", "trained", "bundle")
 
 
 @pytest.mark.smoke

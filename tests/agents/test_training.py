@@ -311,7 +311,8 @@ def test_environments_start_spread_over_the_episode(tmp_path):
     from agents.training.warmstart import explore, look_around
 
     told = []
-    obs = look_around(learner, explore(learner), 12, lambda what, share: told.append(share))
+    look_around(learner, explore(learner), 12, lambda what, share: told.append(share))
+    obs = learner.model._last_obs
     sim = learner.env.sim
     assert sim.time.tolist() == [0, 2, 4, 6, 8, 10]
     assert learner.env.episode_steps.tolist() == sim.time.tolist()

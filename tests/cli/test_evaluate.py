@@ -80,7 +80,7 @@ def test_overrides_reach_the_world(root, tmp_path):
     [
         (["--policies", "rule:neerest+b1"], "did you mean 'nearest'"),
         (["--policies", "rule:nearest+b9"], "no cooling rule 'b9'"),
-        (["--policies", "rules:nearest"], "write rule:PLACEMENT+COOLING or run:DIR"),
+        (["--policies", "rules:nearest"], "write rule:PLACEMENT+COOLING, run:DIR"),
         (["--policies", "run:nowhere"], "nowhere"),
         (["--policies", "a=rule:nearest+b1", "a=rule:random+b1"], "two policies are called 'a'"),
         (["--episodes", "0"], "nothing to evaluate"),
