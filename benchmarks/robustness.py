@@ -55,7 +55,7 @@ def overrides(scenario: Scenario, stress: Stress) -> dict[str, Any]:
     for name, region in scenario.regions.items():
         out |= {f"regions.{name}.{k}": v for k, v in regions.items()}
         if regions:
-            out[f"regions.{name}.source"] = f"{region.source} A stress: {stress[0]}.".strip()
+            out[f"regions.{name}.source"] = "an assumption, to see what a policy does under stress"
         out |= {f"regions.{name}.pools.{p}.{k}": v for p in region.pools for k, v in pools.items()}
     if "load" in others:
         out |= {
@@ -138,7 +138,7 @@ def page(entries: Sequence[Mapping[str, Any]], command: str) -> str:
     ]  # fmt: skip
     for e in entries:
         lines.append(
-            f"\n## {e['stress'].capitalize()}\n\n{e['what'].capitalize()}. {e['episodes']} episodes.\n\n| policy "
+            f"\n## {e['stress'].capitalize()}\n\n{e['what'][0].upper() + e['what'][1:]}. {e['episodes']} episodes.\n\n| policy "
             f"| USD per episode | against {FLOOR.removeprefix('rule:')} | mean USD | late | out of objective | K h "
             "above limit | trips |\n|---|---|---|---:|---:|---:|---:|---:|\n"
         )

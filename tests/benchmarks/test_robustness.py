@@ -28,12 +28,17 @@ def test_the_page_begins_with_what_is_bad(tmp_path, capsys):
     )  # fmt: skip
     text = out.with_suffix(".md").read_text()
     assert text in capsys.readouterr().out
-    assert text.index("**Worse than least-loaded+b1: dice") < text.index("Made by")
     entries = json.loads(out.with_suffix(".json").read_text())["entries"]
     assert [e["stress"] for e in entries] == ["as it is", "heat wave"]
+    assert text.startswith(f"# Under stress\n\n{robustness.verdict(entries)}\n\nMade by")
     for e in entries:
-        assert e["policies"]["dice"]["verdict"] == "worse"
+        assert e["policies"]["dice"]["usd"][0] > e["policies"]["rule:cost-greedy+b1"]["usd"][0]
         assert e["policies"][robustness.FLOOR]["against_floor_usd"] == [0.0, 0.0, 0.0]
+
+
+def test_who_is_worse_is_said_and_where():
+    entry = {"stress": "x", "policies": {"a": {"verdict": "worse"}, "b": {"verdict": "better"}}}
+    assert robustness.verdict([entry]) == "**Worse than least-loaded+b1: a under 'x'.**"
 
 
 def test_nothing_bad_is_said_too():
