@@ -137,9 +137,10 @@ def page(entries: Sequence[Mapping[str, Any]], command: str) -> str:
         "means with 95 % intervals, other figures are means. Nothing was trained under a stress.\n",
     ]  # fmt: skip
     for e in entries:
+        what = e["what"][0].upper() + e["what"][1:]
         lines.append(
-            f"\n## {e['stress'].capitalize()}\n\n{e['what'][0].upper() + e['what'][1:]}. {e['episodes']} episodes.\n\n| policy "
-            f"| USD per episode | against {FLOOR.removeprefix('rule:')} | mean USD | late | out of objective | K h "
+            f"\n## {e['stress'].capitalize()}\n\n{what}. {e['episodes']} episodes.\n\n| policy | USD per episode "
+            f"| against {FLOOR.removeprefix('rule:')} | mean USD | late | out of objective | K h "
             "above limit | trips |\n|---|---|---|---:|---:|---:|---:|---:|\n"
         )
         for name, r in sorted(e["policies"].items(), key=lambda item: item[1]["usd"][0]):
