@@ -113,5 +113,6 @@ trained:ppo-default rules`.
 
 **Limits.** A policy knows the observation columns in its JSON file and refuses others. It was trained on synthetic
 years; `evaluate.py` with your own scenario says what it is worth there, and the pages above its figures say where it
-was not better than a rule. It was never trained on tasks, plants or prices beyond its scenario's.
+was not better than a rule. It was never trained on tasks, plants or prices beyond its scenario's: elsewhere it can be
+far worse than a rule (`benchmarks/learning.md`, "Elsewhere"). Evaluate it on your fleet before you believe it.
 """
