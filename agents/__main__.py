@@ -80,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         "--set", nargs="*", default=[], dest="pairs", metavar="PATH=VALUE",
         help="fields that hold for all trials: of the scenario, or of the recipe with `recipe.` before them",
     )  # fmt: skip
-    ship = verbs.add_parser("ship", help="make the best policy of a run one of the shipped policies")
     verbs.add_parser("cards", help="cards of the shipped policies (agents/trained/README.md holds this)")
+    ship = verbs.add_parser("ship", help="make the best policy of a run one of the shipped policies")
     ship.add_argument("run", help="run folder")
     ship.add_argument("name", help="trained:NAME will be its name")
     ship.add_argument("--results", default=None, help="results.json of an evaluation, for the policy's card")
@@ -105,10 +105,10 @@ def _bundle_verbs(verbs: Any) -> None:
     )
     check = verbs.add_parser("verify", help="check a bundle as a server would, and say what it is")
     check.add_argument("bundle", metavar="DIR")
-    _serve_verbs(verbs)
     check.add_argument(
         "--signer", default=None, help="public key that must have signed it: 64 hex digits or a PEM file"
     )
+    _serve_verbs(verbs)
 
 
 def _serve_verbs(verbs: Any) -> None:

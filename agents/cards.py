@@ -64,15 +64,17 @@ def headlines(folder: Path = FOLDER) -> str:
     return "".join(f"{'trained:' + n:22s} {_headline(document(n, folder)['card'])}\n" for n in names(folder))
 
 
+def _percent(found: dict[str, Any]) -> str:
+    p = found["percent"]
+    return f"{p['value']:+.1f} % ({p['low']:+.1f} to {p['high']:+.1f})"
+
+
 def _headline(card: dict[str, Any]) -> str:
     recipe, found = card["recipe"], card["results"]
     text = f"{recipe['algo'].upper()} of {recipe['scenario']}, {card['trained_at_steps']:,} steps"
     if found and found["percent"]:
-        p = found["percent"]
-        text += (
-            f"; {p['value']:+.1f} % ({p['low']:+.1f} to {p['high']:+.1f}) against {found['reference']}, "
-            f"{found['runs']} training seeds x {found['episodes']} test weeks"
-        )
+        text += f"; {_percent(found)} against {found['reference']}, {found['runs']} training seeds "
+        text += f"x {found['episodes']} test weeks"
     return text
 
 
@@ -80,11 +82,12 @@ def page(folder: Path = FOLDER) -> str:
     """The cards as Markdown (`agents/trained/README.md`)."""
     parts = [_HEAD]
     for name in names(folder):
-        card = document(name, folder)["card"]
+        about = document(name, folder)
+        card = about["card"]
         recipe, found = card["recipe"], card["results"]
         start = recipe["warm_start"]["policy"]
         rows = {
-            "algorithm": f"{recipe['algo'].upper()} on the {'joint' if recipe['algo'] == 'ppo' else 'sequential'} view",
+            "algorithm": f"{recipe['algo'].upper()} on the {about['view']} view",
             "trained on": f"`{recipe['scenario']}` (`{card['world']}`), training years and seeds only",
             "began as": f"a clone of `{start}`" if start else "uniform choices",
             "steps": f"{card['trained_at_steps']:,} of {recipe['timesteps']:,}, chosen by validation weeks",
@@ -94,9 +97,8 @@ def page(folder: Path = FOLDER) -> str:
             "commands": "<br>".join(f"`python {c}`" for c in card["commands"]),
         }
         if found and found["percent"]:
-            p = found["percent"]
             rows["measured"] = (
-                f"{p['value']:+.1f} % ({p['low']:+.1f} to {p['high']:+.1f}) against `{found['reference']}`, the best "
+                f"{_percent(found)} against `{found['reference']}`, the best "
                 f"rule, over {found['episodes']} test weeks and {found['runs']} training seeds; "
                 f"`python {found['command']}`"
             )

@@ -173,10 +173,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"--episodes {args.episodes} --seed {args.seed}"
     )
     entries = run(args.scenario, args.policies, args.episodes, args.seed, args.stresses)
-    args.out.with_suffix(".md").write_text(page(entries, command))
+    text = page(entries, command)
+    args.out.with_suffix(".md").write_text(text)
     meta = provenance(command, {"stresses": list(args.stresses)})
     args.out.with_suffix(".json").write_text(json.dumps({"entries": entries, **meta}, indent=2) + "\n")
-    print(page(entries, command))
+    print(text)
 
 
 if __name__ == "__main__":

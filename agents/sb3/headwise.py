@@ -3,9 +3,8 @@
 A step has some thirty heads and one reward. Under one ratio for all of them a small change of each leaves the clip
 range; so every head has its own ratio. And what a placement adds to the expected cost is known when it is chosen (its
 pair's columns say it, and rewards as they accrue pay it at once): from a head's advantage the other placements'
-surprises are taken out. Other
-heads' choices are independent of this one's, so no gradient is biased by that (Wu et al., "Variance reduction for
-policy gradient with action-dependent factorized baselines", ICLR 2018).
+surprises are taken out. Other heads' choices are independent of this one's, so no gradient is biased by that (Wu et
+al., "Variance reduction for policy gradient with action-dependent factorized baselines", ICLR 2018).
 """
 
 from __future__ import annotations
@@ -51,9 +50,8 @@ def surprises(joint: Joint, placement: Tensor, obs: Mapping[str, Tensor], place:
     stay = (usd * pairs[..., HERE]).sum(1, keepdim=True)
     there = pairs[..., HERE].amax(1, keepdim=True) > 0
     least = torch.where(there, stay, usd.masked_fill(~legal, torch.inf).amin(1, keepdim=True))
-    extra = functional.pad(
-        torch.where(legal, usd - least, 0.0), (1, 0)
-    )  # to leave a job costs nothing at once
+    # To leave a job costs nothing at once.
+    extra = functional.pad(torch.where(legal, usd - least, 0.0), (1, 0))
     return extra.gather(1, place.unsqueeze(1)).squeeze(1) - (extra * placement.exp()).sum(1)
 
 
@@ -132,10 +130,9 @@ class HeadwisePPO(PPO):
         without = (batch.advantages + own.sum(1)).unsqueeze(1)
         placing, real = without - own, torch.zeros(n * q, dtype=torch.bool, device=actions.device)
         real = real.index_fill(0, joint.rows, True).view(n, q)
-        placing, cooling = _standardised(placing, real), _standardised(without, torch.ones_like(without) > 0)
-        if not self.policy.cooling:
-            cooling = torch.zeros_like(cooling)
-        return torch.cat([placing, cooling.expand(-1, actions.shape[1] - q)], 1)
+        learned = torch.full_like(without, self.policy.cooling, dtype=torch.bool)
+        cooling = _standardised(without, learned).expand(-1, actions.shape[1] - q)
+        return torch.cat([_standardised(placing, real), cooling], 1)
 
     def train(self) -> None:
         """Passes over the rollout, until the policy has moved as far as `target_kl`."""

@@ -120,7 +120,6 @@ class Learner:
             "n_updates": m._n_updates,
             "episode_num": m._episode_num,
             "progress_remaining": m._current_progress_remaining,
-            "turn": m.turn if isinstance(m, HeadwisePPO) else 0,
             "starts": self._starts(),
             "episodes": [[e["r"], e["l"], e["t"]] for e in m.ep_info_buffer or ()],
         }
@@ -169,7 +168,6 @@ class Learner:
             self.enter(k)
             self._go_on(self.env.load(place["vec"]), learner["starts"][k].numpy())
             self.scale.load(place["scale"])
-        self.enter(int(learner["turn"]))
         self.freeze()
         set_random_state(content["random"])
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from agents.networks import EntityNetwork, decide
 from agents.runs import RunFolder, check_layout
@@ -28,10 +30,6 @@ class TrainedPolicy:
 
     def __init__(self, net: EntityNetwork, view: str) -> None:
         self.net, self.view = net, view
-        if not net.value_out.weight.is_cuda:
-            torch.set_num_threads(
-                1
-            )  # so small a network gains nothing by a second, and on busy cores waits for it
 
     def predict(
         self,
@@ -65,6 +63,20 @@ def check_levels(levels: int, world: Any, what: str) -> None:
         )
 
 
+def assemble(
+    network: Mapping[str, Any], weights: Mapping[str, Tensor], view: str, device: str = "cpu"
+) -> TrainedPolicy:
+    """A policy that acts on its own, from the sizes of its network and its weights.
+
+    It asks torch for one thread: so small a network gains nothing by a second, and on busy cores waits for it.
+    """
+    net = EntityNetwork(**network)
+    net.load_state_dict(weights)
+    if torch.device(device).type == "cpu":
+        torch.set_num_threads(1)
+    return TrainedPolicy(net.to(device).eval(), view)
+
+
 def load_policy(path: str | Path, world: Any, device: str = "cpu") -> TrainedPolicy:
     """The policy of a run folder (its best on validation weeks, else its last), or of one checkpoint file.
 
@@ -89,6 +101,5 @@ def load_policy(path: str | Path, world: Any, device: str = "cpu") -> TrainedPol
     check_layout(content["observation"], str(where))
     network = content["network"]
     check_levels(network["levels"], world, str(where))
-    net = EntityNetwork(**network)
-    net.load_state_dict(content["net"])
-    return TrainedPolicy(net.to(device).eval(), "joint" if content["algo"] == "ppo" else "sequential")
+    view = "joint" if content["algo"] == "ppo" else "sequential"
+    return assemble(network, content["net"], view, device)

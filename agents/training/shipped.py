@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.cards import FOLDER, document, figures
-from agents.networks import EntityNetwork
 from agents.runs import RunFolder, atomic_write, check_layout, write_text
 from agents.training.checkpoints import read
-from agents.training.policy import TrainedPolicy, check_levels
+from agents.training.policy import TrainedPolicy, assemble, check_levels
 from gcn_env.errors import UserError
 
 
@@ -30,12 +29,10 @@ def load_shipped(name: str, world: Any, folder: Path = FOLDER) -> TrainedPolicy:
     about = document(name, folder)
     check_layout(about["observation"], f"trained:{name}")
     check_levels(about["network"]["levels"], world, f"trained:{name}")
-    net = EntityNetwork(**about["network"])
     try:
-        net.load_state_dict(load_file(folder / f"{name}.safetensors"))
+        return assemble(about["network"], load_file(folder / f"{name}.safetensors"), about["view"])
     except (SafetensorError, RuntimeError, OSError) as error:
         raise UserError(f"trained:{name} cannot be read: {error}; install the package again") from error
-    return TrainedPolicy(net.eval(), about["view"])
 
 
 def ship(run: RunFolder, name: str, results: Path | None = None, folder: Path = FOLDER) -> Path:
@@ -67,7 +64,7 @@ def ship(run: RunFolder, name: str, results: Path | None = None, folder: Path = 
         "results": None if results is None else figures(results, run.path),
     }  # fmt: skip
     page = {
-        "view": "joint" if content["algo"] == "ppo" else "sequential",
+        "view": recipe.view,
         "network": content["network"],
         "observation": content["observation"],
         "card": card,

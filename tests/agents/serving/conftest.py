@@ -22,6 +22,15 @@ from tests.worlds import world
 
 TOKEN = "a-token-for-tests-of-32-letters!"
 WIDTH, PAIR_WIDTH = 16, 12
+JOB = {
+    "id": "t/1",
+    "class": "training",
+    "origin": "north",
+    "jurisdictions": "any",
+    "trust": "public",
+    "gang": 8,
+    "work": 4,
+}
 
 
 def fresh_policy(view="joint", seed=1):

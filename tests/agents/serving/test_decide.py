@@ -19,18 +19,10 @@ from gcn_env.action import level_values
 from gcn_env.core.state import N_HEADS
 from gcn_env.sim import Sim
 from gcn_env.snapshot import document
+from tests.agents.serving.conftest import JOB
 from tests.worlds import seeded, world
 
 UNITS = {"jobs": {"gang": "devices", "work": "h", "memory": "GiB"}}
-JOB = {
-    "id": "t/1",
-    "class": "training",
-    "origin": "north",
-    "jurisdictions": "any",
-    "trust": "public",
-    "gang": 8,
-    "work": 4,
-}
 
 
 class Fixed:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from agents.serving.app import ROUTES, application
 from agents.serving.gate import Limits
 from agents.serving.openapi import document
-from tests.agents.serving.conftest import TOKEN, ask, service
+from tests.agents.serving.conftest import JOB, TOKEN, ask, service
 
 REQUESTS = 10_000
 STRANGE = (
@@ -82,17 +82,8 @@ def fuzzed(exported):
 
 def seeds(snapshots):
     """Good requests to spoil: path -> body."""
-    job = {
-        "id": "t/1",
-        "class": "training",
-        "origin": "north",
-        "jurisdictions": "any",
-        "trust": "public",
-        "gang": 8,
-        "work": 4,
-    }
     score = {
-        "job": job,
+        "job": JOB,
         "candidates": ["north/gpu", "south/gpu"],
         "units": {"jobs": {"gang": "devices", "work": "h"}},
     }

@@ -22,18 +22,9 @@ from agents.serving.gate import OPEN, Limits, Rates
 from agents.serving.server import ServeOptions, tls_of, token_of
 from gcn_env.errors import UserError
 from gcn_env.sim import Sim
-from tests.agents.serving.conftest import TOKEN, Server, ask, caller, service
+from tests.agents.serving.conftest import JOB, TOKEN, Server, ask, caller, service
 from tests.worlds import ROOT, fingerprint, world
 
-JOB = {
-    "id": "t/1",
-    "class": "training",
-    "origin": "north",
-    "jurisdictions": "any",
-    "trust": "public",
-    "gang": 8,
-    "work": 4,
-}
 ASK = {"job": JOB, "units": {"jobs": {"gang": "devices", "work": "h"}}}
 
 
