@@ -1,0 +1,1 @@
+"""Verbs of `python -m agents`, a module a group; each adds its parsers and says what runs them."""
