@@ -3,6 +3,7 @@
 Examples:
     python evaluate.py --policies rules --episodes 20 --out reports/rules
     python evaluate.py --policies rules run:runs/ppo --out reports/ppo
+    python evaluate.py --policies rules run:runs/ppo --out reports/ppo --resume      after Ctrl-C
     tensorboard --logdir reports/ppo/tensorboard
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +22,7 @@ import tyro
 
 from agents import console, report
 from agents.evaluation import Progress, Results, evaluate, name_policies
+from agents.parts import Parts
 from agents.provenance import provenance
 from gcn_env import load_world
 from gcn_env.errors import UserError
@@ -59,6 +62,13 @@ class Args:
     bound: bool = False
     """Also compute the clairvoyant bound: USD per episode below which no policy can go (`agents/bound`)."""
 
+    explain: float | None = None
+    """Hour of the first episode: what each policy would do with every job and plant then, and why in money; the first
+    policy leads up to it. Only that is printed; nothing is evaluated."""
+
+    video: Path | None = None
+    """File (.gif, .mp4) to film the first episode in, up to two policies side by side; nothing is evaluated."""
+
     keep: int = 1
     """Episodes whose hourly record is kept for the figures of a week."""
 
@@ -67,6 +77,9 @@ class Args:
 
     overwrite: bool = False
     """Replace an earlier report in --out."""
+
+    resume: bool = False
+    """Go on with the interrupted evaluation in --out; otherwise the command that began it."""
 
     quiet: bool = False
     """Print errors only."""
@@ -98,14 +111,19 @@ def run(args: Args, command: str) -> int:
         print(f"data: {note}", file=sys.stderr)
     specs = name_policies(args.policies, policy.standard_rules())
     policies = {name: [policy.load(s, world) for s in team] for name, team in specs.items()}
+    if args.explain is not None or args.video is not None:
+        return look_closer(args, world, {name: team[0] for name, team in policies.items()})
+    if args.resume and args.out is None:
+        raise UserError("--resume needs --out: the folder of the report that was interrupted")
     out = args.out or report.free_folder(Path("reports") / world.name)
-    report.prepare(out, overwrite=args.overwrite)
+    report.prepare(out, overwrite=args.overwrite, resume=args.resume)
+    parts = Parts(out, plan_of(args, world, specs), resume=args.resume)
     learned = [name for name, team in specs.items() if not team[0].startswith("rule:")]
     with ExitStack() as stack:
         bar = None if args.quiet else console.progress_bar(stack)
         results = evaluate(
             world, policies, args.episodes, args.seed, args.split, bar,
-            keep=args.keep, threads=args.threads, learned=learned,
+            keep=args.keep, threads=args.threads, learned=learned, store=parts,
         )  # fmt: skip
         if args.bound:
             results = bounded(world, results, args.split, bar)
@@ -120,8 +138,44 @@ def run(args: Args, command: str) -> int:
     comparison = report.write(out, results, meta, page, files)
     if not args.quiet:
         console.show(comparison, out)
-    cut = results.interrupted or (args.bound and results.bound is None)
-    return 130 if cut else 0
+    if results.interrupted or (args.bound and results.bound is None):
+        print(
+            f"interrupted: the report in {out} is of what is done; go on with the same command, "
+            f"--out {out} and --resume",
+            file=sys.stderr,
+        )
+        return 130
+    parts.remove()
+    return 0
+
+
+def look_closer(args: Args, world: World, policies: Mapping[str, Any]) -> int:
+    """One episode instead of an evaluation: an hour of it explained, or all of it filmed."""
+    if args.explain is not None:
+        from agents.explain import explain
+
+        console.pages([explain(world, policies, args.explain, args.seed, args.split)])
+    if args.video is not None:
+        from agents.film import film
+
+        with ExitStack() as stack:
+            bar = None if args.quiet else console.progress_bar(stack)
+            film(args.video, world, policies, args.seed, args.split, bar)
+        print(f"wrote {args.video}")
+    return 0
+
+
+def plan_of(args: Args, world: World, specs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What decides the numbers of an evaluation, so that parts of another one are never taken for its own."""
+    from agents.policy import fingerprint
+
+    return {
+        "scenario": world.fingerprint,
+        "data": dict(world.data_fingerprints),
+        "policies": {name: {s: fingerprint(s) for s in team} for name, team in specs.items()},
+        "episodes": args.episodes, "seed": args.seed, "split": args.split, "keep": args.keep,
+        "version": version("gcn-env"),
+    }  # fmt: skip
 
 
 def bounded(world: World, results: Results, split: str, bar: Progress | None) -> Results:

@@ -1,4 +1,4 @@
-"""TensorBoard files of an evaluation, written with TensorBoard's own writer: no torch, no TensorFlow.
+"""TensorBoard files of an evaluation.
 
 One sub-run per policy, so that policies share a chart; figures and pages are in the sub-run `report`. Scalars
 of `kpi`, `kpi_usd` and `kpi_more` have the paired episode as their step, those of `timeline` the hour of the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,44 @@ import numpy.typing as npt
 from agents import stats
 from agents.compare import Comparison
 from agents.evaluation import Results
-from agents.figures import slug
+from agents.events import Events
+from agents.figures.style import slug
 from gcn_env.metrics import HEADLINE, KPIS
 from gcn_env.record import FLEET, Record
 
 REPORT_RUN = "report"
+LAYOUT = {  # of the Custom Scalars tab
+    "What it costs": {
+        "whole bill [USD per episode]": ["kpi/total_usd"],
+        "bill per device-hour of work [USD]": ["kpi/usd_per_device_hour"],
+        "energy [USD]": ["kpi_usd/energy"],
+        "demand charge [USD]": ["kpi_usd/demand"],
+        "carbon [USD]": ["kpi_usd/carbon"],
+        "late work and latency credits [USD]": ["kpi_usd/late", "kpi_usd/slo"],
+    },
+    "Service": {
+        "late jobs [share of those finished]": ["kpi/late_share"],
+        "late work [job-hours]": ["kpi/late_hours"],
+        "latency misses [share of lease-hours]": ["kpi/slo_miss_share"],
+        "waiting [h per job]": ["kpi/wait_h_per_job"],
+        "jobs finished": ["kpi/completed"],
+    },
+    "Energy, carbon, water, heat": {
+        "energy [MWh]": ["kpi/energy_mwh"],
+        "carbon [t CO2e]": ["kpi/carbon_t"],
+        "water [m3]": ["kpi/water_m3"],
+        "PUE": ["kpi/pue"],
+        "TUE": ["kpi/tue"],
+        "heat above the limit [K h]": ["kpi/excursion_kh"],
+    },
+    "First episode, hour by hour": {
+        "bill so far [kUSD]": ["timeline/bill_kusd"],
+        "power from the grid [MW]": ["timeline/grid_mw"],
+        "cooling over IT power [%]": ["timeline/cooling_percent"],
+        "hottest inlet [degC]": ["timeline/hottest_inlet_c"],
+        "load [% of devices]": ["timeline/load_percent"],
+    },
+}
 
 
 def write(
@@ -41,15 +73,19 @@ def write(
         images: PNG files by tag.
         pages: Markdown by tag.
     """
-    with BoardRun(folder / REPORT_RUN) as run:
-        run.experiment()
+    units = {row.name: row.unit for row in KPIS.rows}
+    with Events(folder / REPORT_RUN) as run:
+        run.experiment(
+            ("kind", "placement", "cooling"), {f"kpi_iqm/{n}": f"{n} [{units[n]}]" for n in HEADLINE}
+        )
+        run.layout(LAYOUT)
         for tag, text in pages.items():
             run.text(tag, text)
         for tag, png in images.items():
             run.image(f"figures/{tag}", png)
     for name in results.policies:
-        with BoardRun(folder / slug(name)) as run:
-            run.session(name, learned=name in results.learned)
+        with Events(folder / slug(name)) as run:
+            run.session(name, _kind(name, learned=name in results.learned))
             for row, values in zip(KPIS.rows, results.kpis[results.policies.index(name)].T, strict=True):
                 what = f"{row.doc} [{row.unit}]; step: paired episode"
                 run.scalars(kpi_tag(row.name), values, what)
@@ -90,84 +126,9 @@ def hourly(record: Record) -> dict[str, tuple[npt.NDArray[Any], str]]:
     }
 
 
-class BoardRun:
-    """One run folder and its event file."""
-
-    def __init__(self, folder: Path) -> None:
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventFileWriter(str(folder))
-
-    def __enter__(self) -> BoardRun:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.close()
-
-    def scalars(self, tag: str, values: npt.NDArray[Any], description: str) -> None:
-        """One series; values that are not finite are left out."""
-        from tensorboard.compat.proto import summary_pb2
-        from tensorboard.plugins.scalar.metadata import create_summary_metadata
-        from tensorboard.util import tensor_util
-
-        metadata = create_summary_metadata(display_name="", description=description)
-        for step, value in enumerate(values):
-            if np.isfinite(value):
-                proto = tensor_util.make_tensor_proto(np.float32(value))
-                entry = summary_pb2.Summary.Value(tag=tag, tensor=proto, metadata=metadata)
-                self._add(summary_pb2.Summary(value=[entry]), step)
-
-    def text(self, tag: str, markdown: str) -> None:
-        """A page for the Text tab."""
-        from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
-        from tensorboard.plugins.text.metadata import create_summary_metadata
-
-        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=1)])
-        tensor = tensor_pb2.TensorProto(
-            dtype=types_pb2.DT_STRING, string_val=[markdown.encode()], tensor_shape=shape
-        )
-        metadata = create_summary_metadata(display_name="", description="")
-        entry = summary_pb2.Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
-        self._add(summary_pb2.Summary(value=[entry]), 0)
-
-    def image(self, tag: str, png: bytes) -> None:
-        """A picture for the Images tab."""
-        from tensorboard.compat.proto import summary_pb2
-
-        width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # PNG's IHDR chunk
-        picture = summary_pb2.Summary.Image(
-            height=height, width=width, colorspace=3, encoded_image_string=png
-        )
-        self._add(summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=picture)]), 0)
-
-    def experiment(self) -> None:
-        """Columns of the HParams tab."""
-        from tensorboard.plugins.hparams import summary_v2 as hp
-
-        columns = [hp.HParam("kind"), hp.HParam("placement"), hp.HParam("cooling")]
-        metrics = [
-            hp.Metric(f"kpi_iqm/{n}", display_name=f"{n} [{KPIS.rows[KPIS.index(n)].unit}]") for n in HEADLINE
-        ]
-        self._add(hp.hparams_config_pb(columns, metrics, time_created_secs=0.0), 0)
-
-    def session(self, policy: str, *, learned: bool) -> None:
-        """This policy's row of the HParams tab."""
-        from tensorboard.plugins.hparams import summary_v2 as hp
-
-        placement, _, cooling = policy.removeprefix("rule:").partition("+")
-        values = {
-            "kind": "learned" if learned else "rule",
-            "placement": "learned" if learned else placement,
-            "cooling": "learned" if learned else cooling or "none",
-        }
-        self._add(hp.hparams_pb(values, trial_id=policy, start_time_secs=0.0), 0)
-
-    def _add(self, summary: Any, step: int) -> None:
-        import time
-
-        from tensorboard.compat.proto import event_pb2
-
-        self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+def _kind(policy: str, *, learned: bool) -> dict[str, str]:
+    """What the HParams tab says of a policy."""
+    if learned:
+        return dict.fromkeys(("kind", "placement", "cooling"), "learned")
+    placement, _, cooling = policy.removeprefix("rule:").partition("+")
+    return {"kind": "rule", "placement": placement, "cooling": cooling or "none"}

@@ -38,5 +38,18 @@ def show(comparison: Comparison, out: Path) -> None:
     console.print(table)
     for text in (*comparison.sentences, *(f"Note: {w}" for w in comparison.warnings)):
         console.print(Markdown(text))
-    console.print(f"\nReport: {out / 'report.md'}", highlight=False, soft_wrap=True)
+    console.print(f"\nReport: {out / 'report.html'} (or report.md)", highlight=False, soft_wrap=True)
     console.print(f"Look closer: tensorboard --logdir {out / 'tensorboard'}", highlight=False, soft_wrap=True)
+
+
+def pages(texts: list[str]) -> None:
+    """Print Markdown: as it is where it goes to a file or another program, set for reading on a terminal."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    for text in texts:
+        if console.is_terminal:
+            console.print(Markdown(text))
+        else:
+            print(text)

@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from gcn_env.action import REGION_HEADS
+from gcn_env.core.state import N_COOLING
 from gcn_env.errors import UserError
 from gcn_env.metrics import KPIS, kpis
 from gcn_env.record import Record, Recorder
+from gcn_env.scenario.plants import archetype
 
 EVAL_SEED_BASE = 1 << 61  # `Sim` multiplies seeds by four to keep splits apart: 2**63 once there
 MAX_SEED = 1 << 60  # seeds of training and of evaluation stay below this, so the two never meet
@@ -39,6 +42,81 @@ class Policy(Protocol):
         ...
 
 
+class Unit(NamedTuple):
+    """One policy (of a team, one run) through episodes first..last-1; a record is kept of the first `keep`."""
+
+    policy: str
+    run: int
+    first: int
+    last: int
+    keep: int
+
+    @property
+    def size(self) -> int:
+        """Episodes."""
+        return self.last - self.first
+
+    @property
+    def rows(self) -> slice:
+        """Episodes, as an index."""
+        return slice(self.first, self.last)
+
+
+class Done(NamedTuple):
+    """What a unit gave: key figures `[size, len(KPIS)]`, starts `[size, 2]` (see `Results`), the record or None."""
+
+    kpis: npt.NDArray[np.float64]
+    start: npt.NDArray[np.float64]
+    record: Record | None
+
+
+class Store(Protocol):
+    """Keeps finished units, so that an interrupted evaluation goes on where it stopped."""
+
+    def get(self, unit: Unit) -> Done | None:
+        """A unit that was finished before."""
+        ...
+
+    def put(self, unit: Unit, done: Done) -> None:
+        """Keep a unit."""
+        ...
+
+
+class Fleet(NamedTuple):
+    """What figures need to know of the world."""
+
+    regions: tuple[str, ...]
+    longitude_deg: tuple[float, ...]
+    pools: tuple[str, ...]  # REGION/POOL
+    pool_region: tuple[int, ...]
+    pool_devices: tuple[int, ...]
+    archetypes: tuple[str, ...]  # of the regions' plants
+    heads: tuple[
+        tuple[str, ...], ...
+    ]  # [R][3] meaning and unit of each cooling set-point; empty where there is none
+
+    @classmethod
+    def of(cls, world: Any) -> Fleet:
+        """Read off a compiled world."""
+        there = world.params.plant.head_high[0] > world.params.plant.head_low[0]
+        described = [archetype(a)["heads"] for a in world.archetypes]
+        return cls(
+            tuple(world.region_names),
+            tuple(map(float, world.longitude_deg)),
+            tuple(world.pool_names),
+            tuple(map(int, world.pool_region)),
+            tuple(map(int, world.params.fleet.devices)),
+            tuple(world.archetypes),
+            tuple(
+                tuple(
+                    f"{heads[n]['means']} [{heads[n]['unit']}]" if there[r, h] else ""
+                    for h, n in enumerate(REGION_HEADS.names[:N_COOLING])
+                )
+                for r, heads in enumerate(described)
+            ),
+        )
+
+
 @dataclass(frozen=True)
 class Results:
     """What an evaluation measured.
@@ -48,8 +126,9 @@ class Results:
         kpis: float64 `[policy, episode, len(KPIS)]`, units in `KPIS`.
         seeds: uint64 `[episode]`.
         start: float64 `[episode, 2]`: row of the signal bank, hour of that year (UTC) at which the episode
-        began. records: per policy, the hourly record of the first episodes.
-        region_names: R names.
+            began.
+        records: per policy, the hourly record of the first episodes.
+        fleet: regions and pools.
         asked: episodes asked for; fewer in `kpis` if the run was interrupted.
         unfinished: policies asked for that are not in `policies`.
         bound: USD per episode below which no policy can go, or None.
@@ -62,7 +141,7 @@ class Results:
     seeds: npt.NDArray[np.uint64]
     start: npt.NDArray[np.float64]
     records: Mapping[str, Record]
-    region_names: tuple[str, ...]
+    fleet: Fleet
     asked: int
     unfinished: tuple[str, ...] = ()
     bound: npt.NDArray[np.float64] | None = None
@@ -73,6 +152,11 @@ class Results:
     def episodes(self) -> int:
         """Episodes every policy in `policies` has finished."""
         return int(self.kpis.shape[1])
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """R names."""
+        return self.fleet.regions
 
     @property
     def interrupted(self) -> bool:
@@ -150,12 +234,12 @@ def evaluate(
     batch: int = BATCH,
     threads: int = 1,
     learned: Iterable[str] = (),
+    store: Store | None = None,
 ) -> Results:
     """Run every policy through the same episodes.
 
-    Batches of episodes are the outer loop, policies the inner one, so that an interrupt (Ctrl-C) leaves whole
-    paired episodes: finished batches are kept for all policies; inside the first batch, the policies finished
-    so far.
+    An interrupt (Ctrl-C) leaves whole paired episodes: finished batches are kept for all policies; inside the first
+    batch, the policies finished so far.
 
     Args:
         world: what `gcn_env.load_world` returns.
@@ -168,6 +252,7 @@ def evaluate(
         batch: most environments in one batch; results do not depend on it.
         threads: of the simulator; results do not depend on it.
         learned: names of the policies that were trained.
+        store: where finished units are kept, and taken from.
 
     Raises:
         UserError: if there is nothing to evaluate.
@@ -177,41 +262,71 @@ def evaluate(
         raise UserError(f"nothing to evaluate: {len(policies)} policies x {episodes} episodes")
     seeds = episode_seeds(seed, episodes)
     teams = {n: list(p) if isinstance(p, Sequence) else [p] for n, p in policies.items()}
-    out = {n: np.full((len(team), episodes, len(KPIS)), np.nan) for n, team in teams.items()}
-    start = np.zeros((episodes, 2))
-    records: dict[str, Record] = {}
-    total, done, finished = episodes * sum(map(len, teams.values())), 0, 0
-    through: list[str] = []  # policies that have finished the running batch
+    units = plan({n: len(team) for n, team in teams.items()}, episodes, keep, batch)
+    total, before = sum(u.size for u in units), 0
+    done: dict[Unit, Done] = {}
     try:
-        for at in range(0, episodes, batch):
-            rows, through = slice(at, min(at + batch, episodes)), []
-            size = rows.stop - rows.start
-            for name, team in teams.items():
-                for i, policy in enumerate(team):
-                    run = _Run(world, policy, seeds[rows], split, keep if at == i == 0 else 0, threads)
-                    out[name][i, rows], start[rows], record = run(_tick(progress, name, done, size, total))
-                    if record is not None:
-                        records[name] = record
-                    done += size
-                through.append(name)
-            finished = rows.stop
+        for unit in units:
+            found = None if store is None else store.get(unit)
+            if found is None:
+                run = _Run(world, teams[unit.policy][unit.run], seeds[unit.rows], split, unit.keep, threads)
+                found = Done(*run(_tick(progress, unit.policy, before, unit.size, total)))
+                if store is not None:
+                    store.put(unit, found)
+            done[unit] = found
+            before += unit.size
     except KeyboardInterrupt:
-        if not finished and not through:
+        if not any(_through(units, done, name, 0) for name in teams):
             raise
-        if not finished:  # inside the first batch: keep the policies that are through it
-            teams = {n: teams[n] for n in through}
-            finished = min(batch, episodes)
-    kept = {n: out[n][:, :finished] for n in teams}
+    return _assemble(world, teams, units, done, seeds, learned)
+
+
+def plan(teams: Mapping[str, int], episodes: int, keep: int, batch: int) -> list[Unit]:
+    """All units of an evaluation: batches of episodes outermost, so that an interrupt leaves whole paired ones."""
+    return [
+        Unit(name, run, at, min(at + batch, episodes), keep if at == run == 0 else 0)
+        for at in range(0, episodes, batch)
+        for name, runs in teams.items()
+        for run in range(runs)
+    ]
+
+
+def _through(units: Sequence[Unit], done: Mapping[Unit, Done], name: str, first: int) -> bool:
+    """Whether a policy has finished the batch that begins with this episode."""
+    return all(u in done for u in units if (u.policy, u.first) == (name, first))
+
+
+def _assemble(
+    world: Any,
+    teams: Mapping[str, Sequence[Policy]],
+    units: Sequence[Unit],
+    done: Mapping[Unit, Done],
+    seeds: npt.NDArray[np.uint64],
+    learned: Iterable[str],
+) -> Results:
+    """Results of what is done: whole batches of all policies; inside the first batch, the policies through it."""
+    ends, finished = sorted({u.last for u in units}), 0
+    for first, last in zip([0, *ends], ends, strict=False):
+        if not all(_through(units, done, name, first) for name in teams):
+            break
+        finished = last
+    names = list(teams) if finished else [n for n in teams if _through(units, done, n, 0)]
+    finished = finished or ends[0]
+    used = [u for u in done if u.policy in names and u.last <= finished]
+    kept = {n: np.full((len(teams[n]), finished, len(KPIS)), np.nan) for n in names}
+    start = np.zeros((finished, 2))
+    for u in used:
+        kept[u.policy][u.run, u.rows], start[u.rows] = done[u].kpis, done[u].start
     return Results(
-        policies=tuple(teams),
+        policies=tuple(names),
         kpis=np.stack([x.mean(axis=0) for x in kept.values()]),
         seeds=seeds[:finished],
-        start=start[:finished],
-        records={n: r for n, r in records.items() if n in teams},
-        region_names=tuple(world.region_names),
-        asked=episodes,
-        unfinished=tuple(n for n in policies if n not in teams),
-        learned=frozenset(learned) & set(teams),
+        start=start,
+        records={u.policy: record for u in used if (record := done[u].record) is not None},
+        fleet=Fleet.of(world),
+        asked=seeds.size,
+        unfinished=tuple(n for n in teams if n not in names),
+        learned=frozenset(learned) & set(names),
         runs={n: x for n, x in kept.items() if len(x) > 1},
     )
 

@@ -6,6 +6,8 @@ two load torch when asked for. `bundle:DIR` is an exported policy: ONNX Runtime,
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,6 +95,18 @@ def _rule(text: str, world: World) -> RulePolicy:
         if given not in known:
             raise UserError(f"no {what} {given!r}{nearest(given, known)} (known: {', '.join(known)})")
     return RulePolicy(name, cool, world)
+
+
+def fingerprint(spec: str) -> str:
+    """Hash of what a spec stands for now: a run goes on, a bundle is written anew, a rule is its name."""
+    kind, _, rest = spec.partition(":")
+    where = {
+        "run": [Path(rest) / "best.pt", *sorted(Path(rest).glob("checkpoints/*.pt"))[-1:]],
+        "trained": [Path(__file__).parent / "trained" / f"{rest}.safetensors"],
+        "bundle": [Path(rest) / "manifest.json"],
+    }.get(kind, [])
+    files = [path for path in [*where, Path(rest)] if path.is_file()]
+    return hashlib.sha256(files[0].read_bytes()).hexdigest()[:16] if files else spec
 
 
 def load(spec: str, world: World) -> Policy:

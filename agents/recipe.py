@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gcn_env.errors import UserError, nearest
+from gcn_env.metrics import KPIS
 from gcn_env.scenario.load import apply_overrides, read_yaml
 
 
@@ -85,6 +86,17 @@ class Evaluation(Strict):
     every: int = Field(200_000, ge=1, description="environment steps between evaluations")
     episodes: int = Field(8, ge=0, description="0: no evaluation")
     seed: int = Field(0, ge=0)
+    kpi: str = Field("total_usd", description="key figure whose mean chooses the best policy")
+    against: tuple[str, ...] = Field(
+        (), description="specs of rules; the best of them on these weeks stands beside every evaluation"
+    )
+
+    @field_validator("kpi")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in KPIS.names:
+            raise ValueError(f"no key figure {name!r}{nearest(name, KPIS.names)}")
+        return name
 
 
 class Checkpoints(Strict):

@@ -1,4 +1,4 @@
-"""A report of an evaluation: results.json, report.md with figures, TensorBoard files; verdict first."""
+"""A report of an evaluation: results.json, report.md and .html with figures, TensorBoard files; verdict first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import numpy as np
 from agents import board, stats
 from agents.compare import BOOTSTRAP_SEED, Comparison, Line, compare, money, money_interval, number
 from agents.evaluation import EVAL_SEED_BASE, Results
-from agents.figures import draw
+from agents.figures import CAPTIONS, draw
+from agents.page import page
 from gcn_env.errors import UserError
 from gcn_env.ledger import TERMS
 from gcn_env.metrics import HEADLINE, KPIS
@@ -25,29 +26,28 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of results.json; rises when a reader would have to change
 OTHER_FILES = ("scenario.yaml",)
-_CAPTIONS = {
-    "paired_difference": "Cost of every policy minus the reference's in the same episodes.",
-    "cost_by_term": "What the bill is made of, mean over episodes.",
-    "cost_carbon_late": "Cost against carbon and against late work: interquartile means, 95 % intervals.",
-    "profile": "Share of episodes that cost at most so much.",
-    "bill_over_time": "The bill of the first episode as it grows.",
-}
 
 
-def prepare(out: Path, *, overwrite: bool = False) -> None:
+def prepare(out: Path, *, overwrite: bool = False, resume: bool = False) -> None:
     """Make the folder of a report; an earlier report in it stays until `write` replaces it.
 
     Raises:
-        UserError: if `out` is a file, or holds something without `overwrite`, or holds what is no report.
+        UserError: if `out` is a file, or holds something without `overwrite`, or holds what is no report; with
+            `resume`, if it holds no parts of an evaluation.
     """
+    if resume:
+        if not (out / "parts" / "plan.json").is_file():
+            raise UserError(f"{out} holds no interrupted evaluation; leave out --resume to begin one")
+        return
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; --out needs a folder")
     if out.exists() and any(out.iterdir()):
         if not overwrite:
             raise UserError(
-                f"{out} is not empty; choose another --out, or add --overwrite to replace its report"
+                f"{out} is not empty; choose another --out, add --overwrite to replace its report, "
+                "or --resume to go on with an interrupted one"
             )
-        if not (out / "results.json").exists():
+        if not any((out / name).exists() for name in ("results.json", "parts/plan.json")):
             raise UserError(
                 f"{out} holds something that is not a report; it is left as it is: choose another --out"
             )
@@ -90,10 +90,11 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     pages = markdown_pages(results, comparison, meta, scenario)
-    text = "\n\n".join([*pages.values(), _gallery(list(images))])
-    (out / "report.md").write_text(
-        f"# Evaluation: {meta.get('scenario', 'fleet')}\n\n{text}\n", encoding="utf-8"
-    )
+    title = f"Evaluation: {meta.get('scenario', 'fleet')}"
+    first, *rest = pages.values()
+    text = "\n\n".join([f"# {title}", first, *rest[:-1], _gallery(list(images)), *rest[-1:]]) + "\n"
+    (out / "report.md").write_text(text, encoding="utf-8")
+    (out / "report.html").write_text(page(title, text, images), encoding="utf-8")
     board.write(out / "tensorboard", results, comparison, images, pages)
     for name, content in (files or {}).items():
         (out / name).write_text(content, encoding="utf-8")
@@ -259,7 +260,7 @@ def scenario_page(world: Any, split: str) -> str:
             name,
             r.plant.archetype,
             f"{r.latitude_deg:.1f}, {r.longitude_deg:.1f}",
-            "<br>".join(f"{pool}: {p.devices} x {p.hardware}" for pool, p in r.pools.items()),
+            "; ".join(f"{pool}: {p.devices} x {p.hardware}" for pool, p in r.pools.items()),
         ]
         for name, r in s.regions.items()
     ]
@@ -303,13 +304,9 @@ def _how_page(results: Results, meta: Mapping[str, Any]) -> str:
 
 
 def _gallery(names: list[str]) -> str:
-    order = [*(n for n in _CAPTIONS if n in names), *(n for n in names if n not in _CAPTIONS)]
-    parts = ["## Figures"]
-    for name in order:
-        caption = _CAPTIONS.get(
-            name, "The first episode hour by hour: load, price, hottest inlet, cooling share."
-        )
-        parts.append(f"{caption}\n\n![{name}](figures/{name}.png)")
+    parts, rank = ["## Figures"], list(CAPTIONS)
+    for name in sorted(names, key=lambda n: rank.index(n.partition("/")[0])):
+        parts.append(f"{CAPTIONS[name.partition('/')[0]]}\n\n![{name}](figures/{name}.png)")
     return "\n\n".join(parts)
 
 
@@ -319,7 +316,7 @@ def _percent(x: float | None) -> str:
 
 def _clear(out: Path) -> None:
     """Remove what `write` wrote into `out`, and nothing else."""
-    for name in ("results.json", "report.md", *OTHER_FILES):
+    for name in ("results.json", "report.md", "report.html", *OTHER_FILES):
         (out / name).unlink(missing_ok=True)
     for pattern in ("figures/**/*.png", "tensorboard/**/events.out.tfevents.*"):
         for path in sorted(out.glob(pattern)):

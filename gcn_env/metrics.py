@@ -9,6 +9,7 @@ its neutral value, named in its row, so that a report never averages over NaN.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -120,15 +121,7 @@ def kpis(terms: npt.ArrayLike, flows: npt.ArrayLike, counts: npt.ArrayLike) -> A
     f = _columns(FLOWS, np.asarray(flows, np.float64).sum(axis=-2))
     c = _columns(COUNTS, np.asarray(counts, np.float64))
     total = t.sum(axis=-1)
-    site = (
-        f["grid"]
-        + f["generator"]
-        + f["pv"]
-        + f["wind"]
-        + f["storage_out"]
-        - f["storage_in"]
-        + f["storage_loss"]
-    )
+    site = site_energy(f)
     green, cooling = f["pv"] + f["wind"], sum((f[k] for k in COOLING), np.zeros(total.shape))
     compute = f["it"] - f["server_fans"] - f["leakage"]
     values: dict[str, Any] = {
@@ -170,6 +163,13 @@ def kpis(terms: npt.ArrayLike, flows: npt.ArrayLike, counts: npt.ArrayLike) -> A
         "let_device_h": f["let"],
     }
     return np.stack([values[n] if n in values else c[n] for n in KPIS.names], axis=-1)
+
+
+def site_energy(flows: Mapping[str, Array]) -> Array:
+    """E_DC: energy that came in from all sources and did not stay in store [kWh], from flows by name [kWh]."""
+    f = flows
+    sources = f["grid"] + f["generator"] + f["pv"] + f["wind"]
+    return np.asarray(sources + f["storage_out"] - f["storage_in"] + f["storage_loss"])
 
 
 def _columns(table: Table, sums: Array) -> dict[str, Array]:

@@ -1,6 +1,7 @@
 """What a few episodes looked like hour by hour: means per region and fleet sums, small enough to keep.
 
-A week of one episode is 168 buckets x (R regions x 14 + 16) float32 numbers: about 70 kB at eight regions.
+A week of one episode is 168 buckets x (R regions x 19 + 20) numbers: about 100 kB at eight regions. Beside them stands
+where each job ran and when (`gcn_env.stints`), 72 bytes a stint.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gcn_env.core.state import CARBON, DRY, PENDING, PRICE, QUEUED, RUNNING, TRANSIT, State
-from gcn_env.ledger import TERMS
+from gcn_env.ledger import FLOWS, TERMS
+from gcn_env.metrics import site_energy
+from gcn_env.stints import Stints
 from gcn_env.tables import Row, Table
 
 REGION = Table(
@@ -36,6 +39,9 @@ REGION = Table(
         Row("it", "kW", 0, 1e9, "IT power"),
         Row("cooling", "kW", 0, 1e9, "cooling power"),
         Row("grid", "kW", 0, 1e9, "power drawn from the grid"),
+        Row("gap", "K", -1e3, 1e3, "from the hottest inlet or coolant to its limit; negative: above"),
+        Row("site", "kW", 0, 1e9, "power from all sources that did not stay in store (over `it`: PUE)"),
+        Row("compute", "kW", 0, 1e9, "IT power without server fans and extra leakage (under `site`: TUE)"),
     ),
 )
 
@@ -59,12 +65,14 @@ class Record:
         fleet: float32 `[k, T, len(FLEET)]`.
         usd: float64 `[k, T, len(TERMS)]`, sums (not means) of each money term.
         bucket_h: hours per bucket.
+        stints: per episode float64 `[n, len(STINT)]`: which job ran where, from when to when.
     """
 
     regions: npt.NDArray[np.float32]
     fleet: npt.NDArray[np.float32]
     usd: npt.NDArray[np.float64]
     bucket_h: float
+    stints: tuple[npt.NDArray[np.float64], ...] = ()
 
     def region(self, name: str, episode: int = 0) -> npt.NDArray[np.float32]:
         """One region column of one episode, `[T, R]`."""
@@ -99,6 +107,7 @@ class Recorder:
         self._usd = np.zeros((k, buckets, len(TERMS)))
         self._seen = np.zeros((k, buckets))
         self._steps = np.zeros(k, np.int64)
+        self._stints = Stints(k)
 
     def add(self, state: State, closed: npt.NDArray[np.bool_]) -> None:
         """Add the step that ended in the environments where `closed`; full episodes take no more."""
@@ -110,6 +119,8 @@ class Recorder:
         self._regions[rows, at] += self._region_columns(state, rows)
         self._fleet[rows, at] += _job_counts(state, rows)
         self._usd[rows, at] += state.ledger.terms[rows]
+        for b in rows:
+            self._stints.add(state, int(b))
         self._seen[rows, at] += 1
         self._steps[rows] += 1
 
@@ -118,10 +129,17 @@ class Recorder:
         with np.errstate(invalid="ignore"):
             regions = self._regions / self._seen[:, :, None, None]
             fleet = self._fleet / self._seen[:, :, None]
-        return Record(regions.astype(np.float32), fleet.astype(np.float32), self._usd, self._bucket_h)
+        return Record(
+            regions.astype(np.float32),
+            fleet.astype(np.float32),
+            self._usd,
+            self._bucket_h,
+            self._stints.finish(),
+        )
 
     def _region_columns(self, state: State, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         pools, plants, now = state.pools, state.plants, state.signals.now
+        flows = {name: state.ledger.flows[rows, :, i] for i, name in enumerate(FLOWS.names)}
         ran = pools.busy_h[rows] @ self._in_region
         could = pools.healthy[rows] @ self._in_region * self._step_h
         values: dict[str, Any] = {
@@ -140,6 +158,9 @@ class Recorder:
             "it": plants.it_kw[rows],
             "cooling": plants.cool_kw[rows],
             "grid": plants.grid_kw[rows],
+            "gap": plants.limit_gap[rows],
+            "site": site_energy(flows) / self._step_h,
+            "compute": (flows["it"] - flows["server_fans"] - flows["leakage"]) / self._step_h,
         }
         return np.stack([values[name] for name in REGION.names], axis=-1)
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.serving.decision import POLICY, RULE, Decision, NotReady, Options, digest, expected_usd, in_canary
+from agents.expected import expected_usd
+from agents.serving.decision import POLICY, RULE, Decision, NotReady, Options, digest, in_canary
 from agents.serving.guard import HEADS, Clock, Constraints, Envelope, Guarded, PolicyFailed, SetPoints
 from agents.serving.scorers import Obs, Outcome, RuleScorer, Scorer
 from gcn_env.core.state import N_HEADS, PENDING

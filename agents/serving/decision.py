@@ -10,11 +10,8 @@ import numpy as np
 
 from agents.serving.scorers import Obs
 from gcn_env.errors import UserError
-from gcn_env.observation import JOBS, PAIRS
 
 POLICY, RULE = "policy", "rule"
-_COST, _PATIENCE, _LEGAL = (PAIRS.index(n) for n in ("cost", "patience", "legal"))
-_LEASE = JOBS.index("inference")
 
 
 class NotReady(UserError):  # noqa: N818 - a state, not a fault
@@ -79,16 +76,3 @@ def digest(obs: Obs, tables: tuple[str, ...], before: str = "") -> str:
     for name in tables:
         found.update(np.ascontiguousarray(obs[name]).data)
     return found.hexdigest()
-
-
-def expected_usd(obs: Obs, q: int, action: int) -> float | None:
-    """What the encoder expects a choice for slot `q` to cost [USD]; of waiting, the best forecast hour."""
-    pairs = obs["pairs"][0, q].astype(np.float64)
-    usd = np.sinh(pairs[:, _COST])
-    if action > 0:
-        return float(usd[action - 1])
-    legal = pairs[:, _LEGAL] > 0.0
-    if not legal.any() or obs["jobs"][0, q, _LEASE] > 0.0:
-        return None
-    later = usd - pairs[:, _PATIENCE] * (np.abs(usd) + 0.01)
-    return float(later[legal].min())

@@ -10,7 +10,7 @@ from stable_baselines3.common.logger import configure
 
 from agents.recipe import Recipe
 from agents.runs import RunFolder
-from agents.training import checkpoints
+from agents.training import board, checkpoints
 from agents.training.learner import Learner, MakeSim, build
 from agents.training.progress import Bar
 from agents.training.steward import Flag, Steward
@@ -46,7 +46,8 @@ def train(
         others: compiled `worlds` of the recipe.
 
     Returns:
-        timesteps, steps per second, validation cost of the last and of the best policy [USD per episode].
+        timesteps, steps per second, validation cost of the last and of the best policy [USD per episode], per cent by
+        which the best is dearer than the best rule (NaN if the recipe names none).
 
     Raises:
         Interrupted: after the flag was raised and everything was saved.
@@ -68,6 +69,8 @@ def train(
         else:
             _warm_up(learner, bar)
         learner.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
+        if not resume:
+            board.begin(run, recipe, world)
         steward = Steward(learner, world, run, flag, bar, saved, watch)
         before, start = learner.model.num_timesteps, time.perf_counter()
         learner.model.learn(
@@ -79,13 +82,17 @@ def train(
         cost = steward.validate()
         steward.checkpoint()
         learner.model.logger.dump(learner.model.num_timesteps)
-    run.note(status="finished", seconds=round(run.progress().get("seconds", 0.0) + seconds, 1))
-    return {
+    spent = run.progress().get("seconds", 0.0) + seconds
+    run.note(status="finished", seconds=round(spent, 1))
+    result = {
         "timesteps": learner.model.num_timesteps,
         "steps_per_s": (learner.model.num_timesteps - before) / seconds,
         "validation_usd": cost,
         "best_validation_usd": steward.best,
+        "over_best_rule_percent": steward.over_rule,
     }
+    board.finish(run, recipe, result, spent / 3600.0)
+    return result
 
 
 def _warm_up(learner: Learner, bar: Bar) -> None:

@@ -19,6 +19,7 @@ from agents.training.learner import Learner
 from agents.training.policy import TrainedPolicy
 from agents.training.progress import Bar
 from gcn_env.ledger import TERMS
+from gcn_env.metrics import MORE_IS_BETTER
 
 
 class Interrupted(Exception):  # noqa: N818  (no error: somebody asked)
@@ -68,12 +69,22 @@ class Steward(BaseCallback):
         self._shown_at = int(saved.get("shown_at", 0))
         self.best = float(saved.get("best", np.inf))
         self.last = float(saved.get("last", np.nan))
+        self._score = float(
+            saved.get("score", np.inf)
+        )  # of the best policy, by the recipe's key figure; low is good
+        self._rule: float | None = saved.get("rule")
         # One entry per rollout for PPO; DQN's rollouts are a few steps, so figures come once per rollout's
         # worth.
         self._every = recipe.envs * recipe.ppo.n_steps if recipe.algo == "dqn" else 1
         self._clock = time.perf_counter()
 
+    @property
+    def over_rule(self) -> float:
+        """Per cent by which the best policy so far is dearer than the best rule; NaN without one."""
+        return 100.0 * (self.best / self._rule - 1.0) if self._rule else np.nan
+
     def _on_training_start(self) -> None:
+        self._meet_rules()
         if self.num_timesteps == 0 and self.learner.recipe.warm_start.policy is not None:
             self.validate()  # the clone: what learning must improve on
 
@@ -130,8 +141,18 @@ class Steward(BaseCallback):
             model: Any = self.model
             model.dump_logs()
 
+    def _meet_rules(self) -> None:
+        """What the best of the rules named in the recipe costs on the validation weeks."""
+        from agents.policy import load  # here: rules are not needed otherwise
+
+        v = self._validate
+        if self._rule is None and v.against and v.episodes:
+            rules = {spec: load(spec, self.world) for spec in v.against}
+            results = evaluate(self.world, rules, v.episodes, v.seed, "validation", keep=0)
+            self._rule = float(results.kpi("total_usd").mean(axis=1).min())
+
     def validate(self) -> float:
-        """Mean cost of validation episodes of the first world in USD; the cheapest policy so far becomes `best.pt`."""
+        """Mean cost of validation episodes of the first world in USD; the best policy so far becomes `best.pt`."""
         self._validated_at = self.num_timesteps
         policy = TrainedPolicy(self.learner.net, self.learner.recipe.view)
         v = self._validate
@@ -139,12 +160,26 @@ class Steward(BaseCallback):
             return np.nan
         results = evaluate(self.world, {"policy": policy}, v.episodes, v.seed, "validation", keep=0)
         cost = self.last = float(results.kpi("total_usd").mean())
-        for name in ("total_usd", "late_share", "pue", "excursion_kh", "usd_per_device_hour"):
+        shown = (
+            "total_usd",
+            "late_share",
+            "slo_miss_share",
+            "pue",
+            "excursion_kh",
+            "usd_per_device_hour",
+            v.kpi,
+        )
+        for name in dict.fromkeys(shown):
             self.logger.record(f"eval/{name}", float(results.kpi(name).mean()))
+        if self._rule:
+            self.logger.record("eval/best_rule_usd", self._rule)
+            self.logger.record("eval/over_best_rule_percent", 100.0 * (cost / self._rule - 1.0))
+        line = {"timesteps": self.num_timesteps, "total_usd": cost, "best_rule_usd": self._rule}
         with (self.run.path / "validation.jsonl").open("a") as file:
-            file.write(json.dumps({"timesteps": self.num_timesteps, "total_usd": cost}) + "\n")
-        if cost < self.best:
-            self.best = cost
+            file.write(json.dumps(line) + "\n")
+        score = float(results.kpi(v.kpi).mean()) * (-1.0 if v.kpi in MORE_IS_BETTER else 1.0)
+        if score < self._score:
+            self._score, self.best = score, cost
             save(self.run.best, {**self.learner.weights(), "observation": layout(), "total_usd": cost})
         if self._watch is not None:
             self._watch(self.num_timesteps, cost)
@@ -158,7 +193,7 @@ class Steward(BaseCallback):
             "observation": layout(),
             "steward": {
                 "saved_at": self._saved_at, "validated_at": self._validated_at, "shown_at": self._shown_at,
-                "best": self.best, "last": self.last,
+                "best": self.best, "last": self.last, "score": self._score, "rule": self._rule,
             },
         }  # fmt: skip
         save(self.run.step_file(self.num_timesteps), content)

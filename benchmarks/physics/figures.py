@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.figures import DPI, LINES, MARKERS, OKABE_ITO, STYLE
+from agents.figures.style import DPI, LINES, MARKERS, OKABE_ITO, STYLE
 from gcn_env.core import compressor, electrical, thermal, water
 
 from .annual_rows import BANDS, EVERY

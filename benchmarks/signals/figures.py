@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.figures import DPI, OKABE_ITO, STYLE
+from agents.figures.style import DPI, OKABE_ITO, STYLE
 
 from .measure import LIMIT, STATISTICS, VARIABLES, Cross, Row, Years, autocorrelation, day_profile, shape
 

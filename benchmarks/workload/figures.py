@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.figures import DPI, OKABE_ITO, STYLE
+from agents.figures.style import DPI, OKABE_ITO, STYLE
 
 from .measures import LIMIT, autocorrelation, daily, dispersion, variation
 
