@@ -20,13 +20,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents import console, report
+from agents import console, report, windows
 from agents.evaluation import Progress, Results, evaluate, name_policies
 from agents.parts import Parts
 from agents.provenance import provenance
 from gcn_env import load_world
 from gcn_env.errors import UserError
 from gcn_env.scenario.compile import World
+from gcn_env.scenario.load import load_scenario
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def run(args: Args, command: str) -> int:
     for note in () if args.quiet else world.data_notes:
         print(f"data: {note}", file=sys.stderr)
     specs = name_policies(args.policies, policy.standard_rules())
+    refuse_overlap(world, specs, args.split)
     policies = {name: [policy.load(s, world) for s in team] for name, team in specs.items()}
     if args.explain is not None or args.video is not None:
         return look_closer(args, world, {name: team[0] for name, team in policies.items()})
@@ -135,6 +137,7 @@ def run(args: Args, command: str) -> int:
         **provenance(command, _plain(asdict(args))),
     }
     page, files = report.scenario_page(world, args.split), {"scenario.yaml": report.scenario_yaml(world)}
+    parts.note(results, {"meta": meta, "page": page})
     comparison = report.write(out, results, meta, page, files)
     if not args.quiet:
         console.show(comparison, out)
@@ -145,7 +148,6 @@ def run(args: Args, command: str) -> int:
             file=sys.stderr,
         )
         return 130
-    parts.remove()
     return 0
 
 
@@ -163,6 +165,25 @@ def look_closer(args: Args, world: World, policies: Mapping[str, Any]) -> int:
             film(args.video, world, policies, args.seed, args.split, bar)
         print(f"wrote {args.video}")
     return 0
+
+
+def refuse_overlap(world: World, specs: Mapping[str, Sequence[str]], split: str) -> None:
+    """Refuse to judge a run on years or trace windows that it was trained on; `--split train` asks for just that.
+
+    Raises:
+        UserError: naming the run and what overlaps.
+    """
+    for spec in (s for team in specs.values() for s in team):
+        kind, _, folder = spec.partition(":")
+        path = Path(folder) / "scenario.yaml"
+        if kind != "run" or split == "train" or not path.is_file():
+            continue
+        shared = windows.overlap(load_scenario(path), world.scenario, split)
+        if shared:
+            raise UserError(
+                f"{spec} was trained on what it would be judged on: {shared}. Choose a scenario whose {split} windows "
+                "lie elsewhere, or --split train to look at training weeks"
+            )
 
 
 def plan_of(args: Args, world: World, specs: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ Verbs:
     tune                  search over a recipe with Optuna: parallel, resumable
     tune-cooling          tune the weather resets of B2 on training years and write their table
     worlds                shipped scenarios, one line each
+    compare RUN ...       training runs side by side: learning curves over seeds, what they differ in
+    report DIR            make a report again from what its evaluation measured
+    watch [POLICY]        one policy at work, live on the terminal
     export RUN            write a trained policy as a bundle: ONNX, manifest, proof of parity (agents/README.md)
     verify DIR            check a bundle as a server would, and say what it is
     serve DIR             answer real schedulers and plants over HTTP (agents/README.md)
@@ -25,10 +28,10 @@ import argparse
 import shlex
 import sys
 
-from agents.cli import catalogue, learning, serving
+from agents.cli import catalogue, learning, looking, serving
 from gcn_env.errors import UserError
 
-GROUPS = (catalogue, learning, serving)
+GROUPS = (catalogue, learning, looking, serving)
 
 
 def main(argv: list[str] | None = None) -> int:

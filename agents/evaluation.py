@@ -278,7 +278,7 @@ def evaluate(
     except KeyboardInterrupt:
         if not any(_through(units, done, name, 0) for name in teams):
             raise
-    return _assemble(world, teams, units, done, seeds, learned)
+    return assemble(Fleet.of(world), {n: len(t) for n, t in teams.items()}, units, done, seeds, learned)
 
 
 def plan(teams: Mapping[str, int], episodes: int, keep: int, batch: int) -> list[Unit]:
@@ -296,9 +296,9 @@ def _through(units: Sequence[Unit], done: Mapping[Unit, Done], name: str, first:
     return all(u in done for u in units if (u.policy, u.first) == (name, first))
 
 
-def _assemble(
-    world: Any,
-    teams: Mapping[str, Sequence[Policy]],
+def assemble(
+    fleet: Fleet,
+    teams: Mapping[str, int],
     units: Sequence[Unit],
     done: Mapping[Unit, Done],
     seeds: npt.NDArray[np.uint64],
@@ -313,7 +313,7 @@ def _assemble(
     names = list(teams) if finished else [n for n in teams if _through(units, done, n, 0)]
     finished = finished or ends[0]
     used = [u for u in done if u.policy in names and u.last <= finished]
-    kept = {n: np.full((len(teams[n]), finished, len(KPIS)), np.nan) for n in names}
+    kept = {n: np.full((teams[n], finished, len(KPIS)), np.nan) for n in names}
     start = np.zeros((finished, 2))
     for u in used:
         kept[u.policy][u.run, u.rows], start[u.rows] = done[u].kpis, done[u].start
@@ -323,7 +323,7 @@ def _assemble(
         seeds=seeds[:finished],
         start=start,
         records={u.policy: record for u in used if (record := done[u].record) is not None},
-        fleet=Fleet.of(world),
+        fleet=fleet,
         asked=seeds.size,
         unfinished=tuple(n for n in teams if n not in names),
         learned=frozenset(learned) & set(names),

@@ -45,7 +45,7 @@ def explain(world: Any, policies: Mapping[str, Policy], hour: float, seed: int, 
     joint = {n: p for n, p in policies.items() if getattr(p, "view", "joint") == "joint"}
     if not joint:
         raise UserError("--explain needs a policy of the joint view; these decide one head at a time")
-    sim = Sim(world, 1, split=split, autoreset=False)  # type: ignore[arg-type]
+    sim = Sim(world, 1, split=split, autoreset=False)
     sim.reset(episode_seeds(seed, 1))
     memory: dict[str, Any] = dict.fromkeys(joint)
     begins, lead = np.ones(1, np.bool_), next(iter(joint))

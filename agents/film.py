@@ -54,32 +54,37 @@ def film(
 def _frames(
     world: Any, policies: Mapping[str, Policy], seed: int, split: str, progress: Progress | None
 ) -> Iterator[Frame]:
-    """One picture an hour, policies under each other, each with its name."""
-    players = [_Player(world, name, policy, seed, split) for name, policy in policies.items()]
+    """One picture an hour, policies side by side, each with its name."""
+    players = [Player(world, name, policy, seed, split) for name, policy in policies.items()]
     hours = int(np.ceil(world.horizon * world.step_h))
     for hour in range(hours):
         if progress is not None:
             progress("film", hour / hours)
-        yield np.concatenate([player.picture() for player in players])
+        yield np.concatenate([player.picture() for player in players], axis=1)
         for player in players:
             player.until(hour + 1.0)
-    yield np.concatenate([player.picture() for player in players])
+    yield np.concatenate([player.picture() for player in players], axis=1)
 
 
-class _Player:
+class Player:
     """One policy in its own copy of the episode."""
 
     def __init__(self, world: Any, name: str, policy: Policy, seed: int, split: str) -> None:
         view: Any = getattr(policy, "view", "joint")
         self.name, self.policy, self.memory = name, policy, None
-        self.sim = Sim(world, 1, split=split, view=view, autoreset=False)  # type: ignore[arg-type]
+        self.sim = Sim(world, 1, split=split, view=view, autoreset=False)
         self.sim.reset(episode_seeds(seed, 1))
         self.begins, self.world = np.ones(1, np.bool_), world
+
+    @property
+    def hour(self) -> float:
+        """Hours of the episode that have passed."""
+        return float(self.sim.state.clock.step[0]) * float(self.world.step_h)
 
     def until(self, hour: float) -> None:
         """Step up to an hour of the episode, or to its end."""
         sim = self.sim
-        while not sim.done[0] and float(sim.state.clock.step[0]) * self.world.step_h < hour - 1e-9:
+        while not sim.done[0] and self.hour < hour - 1e-9:
             actions, self.memory = self.policy.predict(
                 sim.obs, state=self.memory, episode_start=self.begins, deterministic=True
             )

@@ -1,4 +1,4 @@
-"""Finished units of an evaluation on disk, so that one that was interrupted goes on where it stopped.
+"""Finished units of an evaluation on disk: one that was interrupted goes on there, a report is made again from there.
 
 A unit is one policy through one batch of episodes; its file holds what `agents.evaluation` made of it, bit for bit.
 """
@@ -10,18 +10,20 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agents.evaluation import Done, Unit
-from agents.runs import atomic_write
+from agents.compare import Comparison
+from agents.evaluation import BATCH, Done, Fleet, Results, Unit, assemble, episode_seeds, plan
+from agents.runs import atomic_write, write_text
 from gcn_env.errors import UserError
 from gcn_env.record import Record
 
 FOLDER = "parts"
-_PLAN = "plan.json"
+_PLAN, _INPUTS = "plan.json", "inputs.json"
 
 
 class Parts:
@@ -49,7 +51,7 @@ class Parts:
                     "give the command that began it, or another --out"
                 )
             return
-        self.remove()
+        remove(report)
         self.folder.mkdir(parents=True)
         there.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
 
@@ -79,8 +81,58 @@ class Parts:
             r = done.record
             arrays |= {"regions": r.regions, "fleet": r.fleet, "usd": r.usd, "bucket_h": r.bucket_h}
             arrays |= {f"stints_{k}": rows for k, rows in enumerate(r.stints)}
-        atomic_write(self._path(unit), lambda file: np.savez(file, **arrays))
+        atomic_write(self._path(unit), lambda file: np.savez_compressed(file, **arrays))
 
-    def remove(self) -> None:
-        """Forget everything: the report is written, or a new one begins."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def note(self, results: Results, inputs: Mapping[str, Any]) -> None:
+        """Keep what else a report is made of, as plain values."""
+        plain = {
+            **inputs,
+            "fleet": results.fleet._asdict(),
+            "teams": {name: len(results.each_run("total_usd", name)) for name in results.policies},
+            "unfinished": results.unfinished,
+            "learned": sorted(results.learned),
+            "bound": None if results.bound is None else results.bound.tolist(),
+        }
+        write_text(self.folder / _INPUTS, json.dumps(plain, indent=1) + "\n")
+
+
+def report_again(out: Path) -> Comparison:
+    """Make the report in a folder again, from what was measured.
+
+    Raises:
+        UserError: if the folder holds no parts of an evaluation, or they are damaged.
+    """
+    from agents import report
+
+    path = out / FOLDER / _INPUTS
+    if not path.is_file():
+        raise UserError(f"{out} holds no parts of an evaluation ({path.name}); evaluate.py writes them")
+    inputs = json.loads(path.read_text(encoding="utf-8"))
+    plan_ = json.loads((out / FOLDER / _PLAN).read_text(encoding="utf-8"))
+    parts = Parts(out, plan_, resume=True)
+    units = plan(inputs["teams"], plan_["episodes"], plan_["keep"], BATCH)
+    done = {u: found for u in units if (found := parts.get(u)) is not None}
+    if not done:
+        raise UserError(f"the parts in {out} cannot be read; evaluate again")
+    fleet = Fleet(*(_tuples(inputs["fleet"][name]) for name in Fleet._fields))
+    results = assemble(
+        fleet,
+        inputs["teams"],
+        units,
+        done,
+        episode_seeds(plan_["seed"], plan_["episodes"]),
+        inputs["learned"],
+    )
+    bound = None if inputs["bound"] is None else np.array(inputs["bound"])
+    results = replace(results, bound=bound, unfinished=tuple(inputs["unfinished"]))
+    kept = {n: (out / n).read_text(encoding="utf-8") for n in report.OTHER_FILES if (out / n).is_file()}
+    return report.write(out, results, inputs["meta"], inputs["page"], kept)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def remove(report: Path) -> None:
+    """Forget the parts in the folder of a report."""
+    shutil.rmtree(report / FOLDER, ignore_errors=True)

@@ -160,7 +160,7 @@ def _devices(results: Results) -> Array:
 def _solar(results: Results, record: Record) -> Array:
     """Local solar hour of each bucket and region, [T, R]."""
     utc = results.start[0, 1] + record.hours()
-    return (utc[:, None] + np.asarray(results.fleet.longitude_deg)[None, :] / 15.0) % 24.0
+    return np.asarray((utc[:, None] + np.asarray(results.fleet.longitude_deg)[None, :] / 15.0) % 24.0)
 
 
 def _flows(results: Results, record: Record) -> Array:
@@ -172,7 +172,7 @@ def _flows(results: Results, record: Record) -> Array:
     np.add.at(
         table, (rows[:, STINT.index("origin")].astype(int), region), hours * rows[:, STINT.index("devices")]
     )
-    return 100.0 * table / max(table.sum(), 1e-9)
+    return np.asarray(100.0 * table / max(table.sum(), 1e-9))
 
 
 def _binned(x: Array, y: Array, weight: Array | None, edges: Array) -> tuple[Array, Array]:

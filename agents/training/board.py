@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.curves import flat
 from agents.events import Events
 from agents.recipe import Recipe
 from agents.runs import RunFolder
@@ -60,7 +61,7 @@ def finish(run: RunFolder, recipe: Recipe, result: dict[str, Any], hours: float)
     """The run's row of the HParams tab, with its final figures, and its card."""
     import numpy as np
 
-    values = _flat(recipe.model_dump(mode="json"))
+    values = flat(recipe.model_dump(mode="json"))
     over = result["over_best_rule_percent"]
     figures = {
         "final/best_usd": result["best_validation_usd"],
@@ -78,20 +79,8 @@ def finish(run: RunFolder, recipe: Recipe, result: dict[str, Any], hours: float)
         f"`python evaluate.py --policies rules run:{run.path}` says what it is worth on test weeks."
     )
     with Events(run.tensorboard) as events:
-        events.experiment([k for k in values if k not in ("timesteps",)], METRICS)
+        events.experiment(list(values), METRICS)
         events.session(run.path.name, values)
         for tag, value in figures.items():
             events.scalars(tag, np.array([value]), METRICS[tag])
         events.text("0_result", card)
-
-
-def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested choices by dotted path; lists as text, None as `none`."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            out |= _flat(value, f"{before}{key}.")
-        else:
-            plain = isinstance(value, bool | int | float | str)
-            out[before + key] = value if plain else ", ".join(map(str, value or ())) or "none"
-    return out
