@@ -39,7 +39,7 @@ class Parts:
     """
 
     def __init__(self, report: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
-        self.folder, self.taken = report / FOLDER, 0
+        self.folder, self._plan = report / FOLDER, None
         wanted = json.loads(json.dumps(plan))
         there = self.folder / _PLAN
         if resume and there.is_file():
@@ -52,8 +52,7 @@ class Parts:
                 )
             return
         remove(report)
-        self.folder.mkdir(parents=True)
-        there.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+        self._plan = wanted
 
     def _path(self, unit: Unit) -> Path:
         digest = hashlib.sha256(unit.policy.encode()).hexdigest()[:16]
@@ -71,11 +70,11 @@ class Parts:
             done = Done(data["kpis"], data["start"], record)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        self.taken += 1
         return done
 
     def put(self, unit: Unit, done: Done) -> None:
         """Keep a unit; at any moment its file is whole."""
+        self._begin()
         arrays: dict[str, Any] = {"kpis": done.kpis, "start": done.start}
         if done.record is not None:
             r = done.record
@@ -83,8 +82,16 @@ class Parts:
             arrays |= {f"stints_{k}": rows for k, rows in enumerate(r.stints)}
         atomic_write(self._path(unit), lambda file: np.savez_compressed(file, **arrays))
 
+    def _begin(self) -> None:
+        """Write the plan, once there is something to keep."""
+        if self._plan is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / _PLAN, json.dumps(self._plan, indent=1) + "\n")
+            self._plan = None
+
     def note(self, results: Results, inputs: Mapping[str, Any]) -> None:
         """Keep what else a report is made of, as plain values."""
+        self._begin()
         plain = {
             **inputs,
             "fleet": results.fleet._asdict(),

@@ -5,6 +5,8 @@ Read from the state after each step, so a job that starts and ends within one st
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +18,7 @@ Array = npt.NDArray[np.float64]
 STINT = Table(
     "stint",
     (
-        Row("job", "1", 0, 1e9, "number of the job's arrival in the episode"),
+        Row("job", "1", -1e12, 1e12, "rank of the job's arrival; jobs found at the start may share one"),
         Row("kind", "1", 0, 9, "job class"),
         Row("origin", "1", 0, 1e4, "region of its users"),
         Row("pool", "1", 0, 1e4, "where it runs"),
@@ -27,7 +29,7 @@ STINT = Table(
         Row("devices", "1", 0, 1e9, "devices held at the end"),
     ),
 )
-_POOL, _START, _END, _DEVICES = (STINT.index(n) for n in ("pool", "start", "end", "devices"))
+_START, _END, _DEVICES = (STINT.index(n) for n in ("start", "end", "devices"))
 
 
 class _Log:
@@ -37,18 +39,31 @@ class _Log:
         self.rows = np.zeros((256, len(STINT)))
         self.until = np.zeros(256)  # when each was expected to end, as last seen
         self.n = 0
-        self.row_of = np.full(1024, -1, np.int64)  # by job: the stint it is in
-        self.open = np.zeros(0, np.int64)  # jobs that ran when last seen
+        self.keys = np.zeros(0, "V32")  # stints that ran when last seen, and their rows
+        self.at = np.zeros(0, np.int64)
 
-    def room(self, jobs: int, stints: int) -> None:
-        """Make room for job numbers below `jobs` and for so many rows."""
-        if jobs > self.row_of.size:
-            more = np.full(max(jobs, 2 * self.row_of.size) - self.row_of.size, -1, np.int64)
-            self.row_of = np.concatenate([self.row_of, more])
-        if stints > len(self.rows):
-            size = max(stints, 2 * len(self.rows)) - len(self.rows)
-            self.rows = np.concatenate([self.rows, np.zeros((size, len(STINT)))])
-            self.until = np.concatenate([self.until, np.zeros(size)])
+    def append(self, rows: Array) -> npt.NDArray[np.int64]:
+        """Add rows; returns their numbers."""
+        end = self.n + len(rows)
+        if end > len(self.rows):
+            more = max(end, 2 * len(self.rows)) - len(self.rows)
+            self.rows = np.concatenate([self.rows, np.zeros((more, len(STINT)))])
+            self.until = np.concatenate([self.until, np.zeros(more)])
+        at = np.arange(self.n, end)
+        self.rows[at], self.n = rows, end
+        return at
+
+
+def _keys(order: npt.NDArray[Any], pool: npt.NDArray[Any], start: Array) -> npt.NDArray[Any]:
+    """What tells stints apart: job, pool and beginning, and the place among those that are equal in all three."""
+    columns = np.stack([order, pool, np.round(start, 6), np.zeros(len(order))], axis=1).astype(np.float64)
+    by = np.lexsort(columns[:, :3].T)
+    equal = (
+        np.r_[False, (np.diff(columns[by, :3], axis=0) == 0.0).all(axis=1)] if len(by) else np.zeros(0, bool)
+    )
+    count = np.arange(len(by))
+    columns[by, 3] = count - np.maximum.accumulate(np.where(equal, 0, count)) if len(by) else 0.0
+    return np.ascontiguousarray(columns + 0.0).view("V32").ravel()  # + 0.0: no negative zeros among the bytes
 
 
 class Stints:
@@ -62,36 +77,25 @@ class Stints:
         log, jobs = self._logs[b], state.jobs
         begin, now = float(state.clock.start_h[b]), float(state.clock.now_h[b])
         here = np.flatnonzero(jobs.status[b] == RUNNING)
-        job, pool = jobs.order[b, here], jobs.pool[b, here]
         start = jobs.ready[b, here] - begin
-        log.room(int(job.max(initial=0)) + 1, log.n + here.size)
-        row = log.row_of[job]
-        known = row >= 0
-        same = known & (log.rows[row, _POOL] == pool) & (np.abs(log.rows[row, _START] - start) < 1e-6)
-        self._close(log, np.setdiff1d(log.open, job[same], assume_unique=True), now - begin)
-        fresh = here[~same]
-        at = np.arange(log.n, log.n + fresh.size)
-        log.rows[at, :_START] = np.stack(
-            [
-                jobs.order[b, fresh], jobs.kind[b, fresh], jobs.origin[b, fresh], jobs.pool[b, fresh],
-                jobs.arrival[b, fresh] - begin, jobs.deadline[b, fresh] - begin,
-            ],
-            axis=-1,
+        keys = _keys(jobs.order[b, here], jobs.pool[b, here], start)
+        _, old, mine = np.intersect1d(log.keys, keys, assume_unique=True, return_indices=True)
+        gone = np.delete(log.at, old)  # they ended when it was expected, at the latest now
+        log.rows[gone, _END] = np.clip(log.until[gone], log.rows[gone, _END], now - begin)
+        at = np.full(len(here), -1, np.int64)
+        at[mine] = log.at[old]
+        fresh = np.flatnonzero(at < 0)
+        who = here[fresh]
+        columns = (
+            jobs.order[b, who], jobs.kind[b, who], jobs.origin[b, who], jobs.pool[b, who],
+            jobs.arrival[b, who] - begin, jobs.deadline[b, who] - begin, start[fresh], start[fresh],
+            jobs.held[b, who],
         )  # fmt: skip
-        log.rows[at, _START] = start[~same]
-        log.n += fresh.size
-        log.row_of[job[~same]] = at
-        row = log.row_of[job]
-        log.until[row] = jobs.finish[b, here] - begin
-        log.rows[row, _END] = np.minimum(log.until[row], now - begin)
-        log.rows[row, _DEVICES] = jobs.held[b, here]
-        log.open = job.copy()
-
-    @staticmethod
-    def _close(log: _Log, jobs: npt.NDArray[np.int64], now: float) -> None:
-        """Jobs that do not run there any more ended when it was expected, at the latest now."""
-        row = log.row_of[jobs]
-        log.rows[row, _END] = np.clip(log.until[row], log.rows[row, _END], now)
+        at[fresh] = log.append(np.stack(columns, axis=-1).astype(np.float64))
+        log.until[at] = jobs.finish[b, here] - begin
+        log.rows[at, _END] = np.minimum(log.until[at], now - begin)
+        log.rows[at, _DEVICES] = jobs.held[b, here]
+        log.keys, log.at = keys, at
 
     def finish(self) -> tuple[Array, ...]:
         """Rows of each environment, `[n, len(STINT)]`, by when they began."""

@@ -25,7 +25,7 @@ CAPTIONS = {  # by the first part of a figure's name, in reading order
     "envelope": "Distance of the hottest inlet or coolant from its limit.",
     "work": "The first episode hour by hour: load, queue, price, carbon.",
     "halls": "The first episode hour by hour: weather, hottest inlet, set-point, cooling share.",
-    "timeline": "The largest jobs of the first two days on their pools.",
+    "timeline": "The largest jobs of two days on their pools.",
 }
 
 

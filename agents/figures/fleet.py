@@ -71,7 +71,7 @@ def matrix(results: Results, comparison: Comparison) -> Figure:
     for ax in grid[:, 0]:
         ax.set_ylabel("users in")
     fig.suptitle(
-        "Where work runs: per cent of the first episode's device-hours, by column",
+        "Where work runs (column), by where its users are (row): % of device-hours, first episode",
         x=0.01, ha="left", fontweight="bold", fontsize=12,
     )  # fmt: skip
     return fig

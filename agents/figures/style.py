@@ -8,7 +8,7 @@ functions that draw.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,11 +78,11 @@ def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def figure(height: float) -> Figure:
+def figure(height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty figure of the usual width; height in inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, min(height, 20.0)), dpi=DPI, layout="constrained")
+    return Figure(figsize=(WIDTH, min(height, 20.0)), dpi=DPI, layout=layout)
 
 
 def bars(e: stats.Estimate, scale: float) -> npt.NDArray[np.float64]:

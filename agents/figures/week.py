@@ -69,12 +69,16 @@ def strips(
     record: Record, policy: str, fleet: Fleet, rows: Sequence[Strip], scales: Sequence[Limits]
 ) -> Figure:
     """One episode hour by hour, aligned blocks with a row per region."""
-    r = len(fleet.regions)
-    fig = style.figure(1.2 + len(rows) * (0.34 + 0.2 * r))
-    axes = fig.subplots(len(rows), 1, sharex=True)
+    r, gap, foot = len(fleet.regions), 0.42, 0.5  # inches: rows, between blocks, below them
+    block = 0.1 + 0.2 * r
+    height = min(0.4 + len(rows) * (block + gap) + foot - 0.1, 20.0)
+    fig = style.figure(height, layout=None)  # placed by hand: laying so many axes out takes most of a second
     end = record.regions.shape[1] * record.bucket_h / 24
     names = [n if len(n) <= 22 else n[:21] + "…" for n in fleet.regions]
-    for ax, strip, (low, high) in zip(axes, rows, scales, strict=True):
+    left = 0.022 + 0.0104 * max(map(len, names))
+    for k, (strip, (low, high)) in enumerate(zip(rows, scales, strict=True)):
+        bottom = 1.0 - (0.4 + (k + 1) * (block + gap) - 0.1) / height
+        ax = fig.add_axes((left, bottom, 0.9 - left, block / height))
         image = ax.imshow(
             _values(record, strip).T, aspect="auto", interpolation="nearest", cmap=strip.colours, vmin=low,
             vmax=high, extent=(0, end, r - 0.5, -0.5),
@@ -82,22 +86,27 @@ def strips(
         ax.set_yticks(range(r), names, fontsize=8)
         ax.grid(visible=False)
         ax.set_title(f"{strip.title} [{strip.unit}]", fontsize=10, pad=4)
-        fig.colorbar(image, ax=ax, pad=0.01, fraction=0.035, aspect=max(6.0, 1.6 * r))
-    axes[-1].set_xlabel("days from the start of the episode")
-    fig.suptitle(f"First episode under {policy}", x=0.01, ha="left", fontweight="bold", fontsize=12)
+        ax.tick_params(axis="x", labelbottom=k == len(rows) - 1)
+        fig.colorbar(image, cax=fig.add_axes((0.91, bottom, 0.02, block / height)))
+    ax.set_xlabel("days from the start of the episode")
+    fig.text(
+        0.01, 1.0 - 0.2 / height, f"First episode under {policy}", fontweight="bold", fontsize=12, va="center"
+    )
     return fig
 
 
-BARS = 160  # stints drawn in a timeline; the largest by device-hours
-WINDOW_H = 48.0
+BARS = 90  # stints drawn in a timeline; the largest by device-hours
+WINDOW_H = 48.0  # two days, the third and fourth where there are so many: by then the work found at the start is gone
 _CLASS_COLOURS = dict(zip(CLASSES, ("#0072B2", "#E69F00", "#009E73", "#CC79A7"), strict=False))
 
 
 def timeline(record: Record, policy: str, fleet: Fleet) -> Figure:
-    """Gantt chart of the first two days: the largest jobs on each pool, from where they waited to where they ended."""
+    """Gantt chart of two days: the largest jobs on each pool, from when they waited to when they ended."""
     rows = record.stints[0]
     kind, start, end = (rows[:, STINT.index(n)] for n in ("kind", "start", "end"))
-    length = np.clip(end, 0, WINDOW_H) - np.clip(start, 0, WINDOW_H)
+    hours = record.regions.shape[1] * record.bucket_h
+    first = WINDOW_H if hours >= 2 * WINDOW_H else 0.0
+    length = np.clip(end, first, first + WINDOW_H) - np.clip(start, first, first + WINDOW_H)
     size = length * rows[:, STINT.index("devices")]
     size[(kind == CLASSES.index("inference")) | (length <= 0)] = 0.0
     chosen = np.sort(np.argsort(-size, kind="stable")[:BARS])
@@ -114,8 +123,8 @@ def timeline(record: Record, policy: str, fleet: Fleet) -> Figure:
         top += tall + 1.2
         ax.axhline(top - 1.1, color="#E3E3E3", lw=0.8)
     ax.set_ylim(top - 1.1, -0.8)
-    ax.set_xlim(0, WINDOW_H)
-    ax.set_xticks(range(0, int(WINDOW_H) + 1, 6))
+    ax.set_xlim(first, first + min(WINDOW_H, hours))
+    ax.set_xticks(np.arange(first, first + min(WINDOW_H, hours) + 1, 6))
     ax.set_yticks(ticks, fleet.pools, fontsize=8)
     ax.grid(visible=False, axis="y")
     ax.set_xlabel("hours from the start of the episode")
@@ -142,7 +151,7 @@ def _bar(ax: Axes, y: float, row: npt.NDArray[Any]) -> None:
     )
     colour = _CLASS_COLOURS[CLASSES[int(kind)]]
     if start - arrival > 0.25:
-        ax.plot([max(arrival, 0), start], [y, y], color=colour, lw=0.6, alpha=0.6)
+        ax.plot([arrival, start], [y, y], color=colour, lw=0.6, alpha=0.6)
     ax.barh(y, end - start, left=start, height=0.86, color=colour, lw=0)
     if end > deadline:
         late = max(start, deadline)

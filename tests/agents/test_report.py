@@ -1,6 +1,7 @@
 """Reports of made-up results: files, words, tables, figures and TensorBoard tags."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from agents import board, figures, report
 from agents.compare import compare, money, number
+from agents.figures import style
+from agents.page import page
 from gcn_env.errors import UserError
 from gcn_env.ledger import TERMS
 from gcn_env.metrics import HEADLINE, KPIS
@@ -35,7 +38,7 @@ def events(folder):
 def test_files(written):
     out, res, _ = written
     names = {str(p.relative_to(out)) for p in out.rglob("*.png")}
-    assert {"figures/cost_by_term.png", "figures/paired_difference.png", "figures/strips/ppo.png"} <= names
+    assert {"figures/cost_by_term.png", "figures/paired_difference.png", "figures/work/ppo.png"} <= names
     assert {p.name for p in (out / "tensorboard").iterdir()} == {board.REPORT_RUN, *res.policies}
 
 
@@ -46,11 +49,38 @@ def test_verdict_comes_first_with_numbers_and_interval(written):
     assert first.startswith("**ppo is better than the best rule, cost-greedy+b1.** It costs ")
     assert "95 % interval" in first
     assert comparison.reference == "cost-greedy+b1"
-    for name in ("figures/cost_by_term.png", "figures/strips/ppo.png"):
+    for name in ("figures/cost_by_term.png", "figures/work/ppo.png"):
         assert f"]({name})" in text
         assert (out / name).exists()
     assert "evaluate.py --episodes 20" in text
     assert "Five regions." in text
+
+
+def test_the_page_needs_nothing_else(written):
+    out, _, _ = written
+    text = (out / "report.html").read_text()
+    assert text.count("data:image/png;base64,") == len(list(out.rglob("*.png")))
+    assert not re.search(r'(src|href)="(?!data:)|<script|http-equiv|@import|url\(', text)
+    assert "<table>" in text
+    assert "ppo is better than the best rule" in text
+    evil = page("<b>", "<script>alert(1)</script>\n\n**x** <img src=x onerror=y>", {})
+    assert "<script" not in evil
+    assert "<img" not in evil
+
+
+def test_every_picture_has_a_caption():
+    res = results()
+    for name in figures.draw(res, compare(res)):
+        assert name.partition("/")[0] in figures.CAPTIONS
+
+
+def test_pandas_reads_the_results(written):
+    pandas = pytest.importorskip("pandas", reason="a reader of other people; not installed here")
+    out, res, _ = written
+    data = json.loads((out / "results.json").read_text())
+    frame = pandas.DataFrame(data["policies"]["ppo"])
+    assert frame.shape == (20, len(KPIS))
+    assert frame["total_usd"].mean() == pytest.approx(res.kpi("total_usd", "ppo").mean())
 
 
 def test_json_holds_every_episode(written):
@@ -67,7 +97,7 @@ def test_json_holds_every_episode(written):
 def test_equal_results_give_equal_files(written, tmp_path):
     out, _, _ = written
     report.write(tmp_path, results(), META, scenario="Five regions.")
-    for name in ("results.json", "report.md", "figures/cost_by_term.png", "figures/strips/ppo.png"):
+    for name in ("results.json", "report.md", "figures/cost_by_term.png", "figures/work/ppo.png"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
 
 
@@ -83,8 +113,15 @@ def test_tensorboard_reads_it(written):
     np.testing.assert_allclose(got, res.kpi("total_usd", "ppo"), rtol=1e-6)
     summary = events(out / "tensorboard" / board.REPORT_RUN)
     assert "figures/cost_by_term" in summary.Tags()["images"]
-    page = summary.Tensors("1_verdict")[0].tensor_proto.string_val[0].decode()
-    assert "ppo is better than the best rule" in page
+    layout = summary.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    from tensorboard.plugins.custom_scalar import layout_pb2
+
+    charts = [c for group in layout_pb2.Layout.FromString(layout).category for c in group.chart]
+    for chart in charts:
+        for pattern in chart.multiline.tag:
+            assert any(re.match(pattern, tag) for tag in tags), pattern
+    first = summary.Tensors("1_verdict")[0].tensor_proto.string_val[0].decode()
+    assert "ppo is better than the best rule" in first
 
 
 def test_never_overwrites(written, tmp_path):
@@ -183,7 +220,7 @@ def test_single_policy_and_no_records_still_draw():
     res = results(policies={"alone": 1.0}, learned=(), records={}, episodes=2)
     drawn = figures.draw(res, compare(res))
     assert set(drawn) == {"cost_by_term", "cost_carbon_late", "profile"}
-    assert figures.pixels(drawn["profile"]).shape[2] == 3
+    assert style.pixels(drawn["profile"]).shape[2] == 3
 
 
 def test_disasters_turn_axes_logarithmic():
@@ -201,9 +238,9 @@ def test_disasters_turn_axes_logarithmic():
 def test_one_look_per_policy_and_no_two_alike():
     many = {f"rule-{i}": 1.0 + i / 100 for i in range(20)} | {"ppo": 0.9}
     res = results(policies=many, episodes=3)
-    style = figures.looks(res, compare(res))
-    assert style["ppo"].colour == figures.OKABE_ITO[0]
-    assert len({(x.colour, x.marker) for x in style.values()}) == len(many)
+    found = style.looks(res, compare(res))
+    assert found["ppo"].colour == style.OKABE_ITO[0]
+    assert len({(x.colour, x.marker) for x in found.values()}) == len(many)
 
 
 def test_axes_carry_units():
@@ -212,7 +249,8 @@ def test_axes_carry_units():
         for ax in figure.axes:
             labels = ax.get_xlabel() + ax.get_ylabel() + ax.get_title(loc="left")
             if labels:
-                assert any(u in labels for u in ("[", "days", "against")), (name, labels)
+                units = ("[", "days", "hours", "against", "at home", "By ")
+                assert any(u in labels for u in units), (name, labels)
 
 
 def test_money_and_number():
@@ -235,4 +273,4 @@ def test_policies_of_the_fixture_are_ordered_as_planted():
 
 
 def test_every_term_of_the_bill_has_a_colour():
-    assert len(set(figures.TERM_COLOURS)) == len(figures.TERM_COLOURS) == len(TERMS)
+    assert len(set(style.TERM_COLOURS)) == len(style.TERM_COLOURS) == len(TERMS)
