@@ -61,7 +61,7 @@ class Parts:
     def get(self, unit: Unit) -> Done | None:
         """A unit that was finished before; None if it was not, or its file is damaged."""
         try:
-            with np.load(self._path(unit), allow_pickle=False) as file:
+            with self._path(unit).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 data = {name: file[name] for name in file.files}
             record = None
             if "usd" in data:
