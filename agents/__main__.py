@@ -14,6 +14,7 @@ Verbs:
     worlds                shipped scenarios, one line each
     compare RUN ...       training runs side by side: learning curves over seeds, what they differ in
     report DIR            make a report again from what its evaluation measured
+    results FILE          the table of results that pages quote, condensed from an evaluation
     watch [POLICY]        one policy at work, live on the terminal
     export RUN            write a trained policy as a bundle: ONNX, manifest, proof of parity (agents/README.md)
     verify DIR            check a bundle as a server would, and say what it is

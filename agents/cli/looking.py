@@ -28,6 +28,12 @@ def add(verbs: Any) -> None:
     )
     again.add_argument("report", metavar="DIR", help="folder that evaluate.py wrote")
     again.set_defaults(run=_report)
+    results = verbs.add_parser(
+        "results", help="the table of results that pages quote, condensed from an evaluation"
+    )
+    results.add_argument("file", help="results.json of a report, or a summary that --save wrote")
+    results.add_argument("--save", default=None, help="also write the summary to this JSON file")
+    results.set_defaults(run=_results)
     watch = verbs.add_parser("watch", help="one policy at work, live on the terminal")
     watch.add_argument(
         "policy", nargs="?", default="rule:cost-greedy+b1", help="policy spec (rule:cost-greedy+b1)"
@@ -54,6 +60,22 @@ def _report(args: argparse.Namespace) -> None:
     from agents.parts import report_again
 
     show(report_again(Path(args.report)), Path(args.report))
+
+
+def _results(args: argparse.Namespace) -> None:
+    import json
+
+    from agents.runs import write_text
+    from agents.summary import condense, page
+
+    path = Path(args.file)
+    if path.is_file() and "policies" in (found := json.loads(path.read_text())) and "meta" not in found:
+        summary = found
+    else:
+        summary = condense(path)
+    if args.save is not None:
+        write_text(Path(args.save), json.dumps(summary, indent=1) + "\n")
+    print(page(summary), end="")
 
 
 def _watch(args: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ def move_job(b, to, of, jobs, pools):
 @inlined()
 def pack(b, jobs, pools):
     """Fill the places of jobs that ended with the last live ones."""
-    n, j = jobs.n_live[b], 0
+    n, j = jobs.n_live[b], np.int64(0)  # a literal 0 would compile `move_job` twice
     while j < n:
         if jobs.status[b, j] == FREE:
             n -= 1
