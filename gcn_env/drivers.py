@@ -5,6 +5,8 @@ Each environment is independent, so any split into ranges and any block size giv
 
 from __future__ import annotations
 
+import numpy as np
+
 from gcn_env.core.costs import state_gb
 from gcn_env.core.jit import kernel
 from gcn_env.core.network import count_transfer, count_transfers, fetch

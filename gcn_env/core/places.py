@@ -5,6 +5,8 @@ A random walk over live places costs a cache miss a field and job; in order, the
 
 from __future__ import annotations
 
+import numpy as np
+
 from gcn_env.core.jit import inlined
 from gcn_env.core.state import FREE, QUEUED
 
