@@ -1,5 +1,6 @@
 """Commands in the README are run, so that they stay true."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -82,6 +83,14 @@ def test_links_and_paths_lead_somewhere(root):
         for link, path in names.findall(page.read_text()):
             target = page.parent / link if link else root / path
             assert target.exists(), f"{page.name} names {link or path}"
+
+
+def test_results_are_those_that_were_measured(root):
+    """The table of results is written by command from what an evaluation left."""
+    from agents.summary import page
+
+    shown = README.read_text().split("<!-- results -->\n")[1].split("<!-- /results -->")[0]
+    assert shown == page(json.loads((root / "benchmarks" / "results.json").read_text()))
 
 
 @pytest.mark.slow
