@@ -80,7 +80,7 @@ class Args:
     """Replace an earlier report in --out."""
 
     resume: bool = False
-    """Go on with the interrupted evaluation in --out; otherwise the command that began it."""
+    """Go on with the evaluation in --out, interrupted or not, also with other policies: what is measured is taken."""
 
     quiet: bool = False
     """Print errors only."""

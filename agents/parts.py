@@ -32,7 +32,7 @@ class Parts:
     Args:
         report: folder of the report.
         plan: what decides the numbers (scenario, policies, seed, split, episodes), as plain values.
-        resume: take over what an earlier attempt left; else it is removed.
+        resume: take over what an earlier attempt left, policy by policy; else it is removed.
 
     Raises:
         UserError: if what is there is of another evaluation.
@@ -42,21 +42,26 @@ class Parts:
         self.folder, self._plan = report / FOLDER, None
         wanted = json.loads(json.dumps(plan))
         there = self.folder / _PLAN
-        if resume and there.is_file():
+        if not (resume and there.is_file()):
+            remove(report)
+        else:
             found = json.loads(there.read_text(encoding="utf-8"))
-            if found != wanted:
-                keys = [k for k in wanted if found.get(k) != wanted[k]]
+            keys = [k for k in wanted if k != "policies" and found.get(k) != wanted[k]]
+            if keys:
                 raise UserError(
                     f"{report} holds parts of another evaluation ({', '.join(keys)} differ); "
                     "give the command that began it, or another --out"
                 )
-            return
-        remove(report)
+            for name, specs in found.get("policies", {}).items():
+                if (
+                    wanted.get("policies", {}).get(name) != specs
+                ):  # another policy of that name, or none any more
+                    for path in self.folder.glob(f"{_digest(name)}-*.npz"):
+                        path.unlink()
         self._plan = wanted
 
     def _path(self, unit: Unit) -> Path:
-        digest = hashlib.sha256(unit.policy.encode()).hexdigest()[:16]
-        return self.folder / f"{digest}-{unit.run}-{unit.first}-{unit.last}-{unit.keep}.npz"
+        return self.folder / f"{_digest(unit.policy)}-{unit.run}-{unit.first}-{unit.last}-{unit.keep}.npz"
 
     def get(self, unit: Unit) -> Done | None:
         """A unit that was finished before; None if it was not, or its file is damaged."""
@@ -101,6 +106,10 @@ class Parts:
             "bound": None if results.bound is None else results.bound.tolist(),
         }
         write_text(self.folder / _INPUTS, json.dumps(plain, indent=1) + "\n")
+
+
+def _digest(policy: str) -> str:
+    return hashlib.sha256(policy.encode()).hexdigest()[:16]
 
 
 def report_again(out: Path) -> Comparison:

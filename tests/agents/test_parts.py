@@ -1,6 +1,7 @@
 """An evaluation that was stopped goes on where it stopped; a report is made again from what was measured."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -75,6 +76,25 @@ def test_parts_of_another_evaluation_are_refused(whole, tmp_path, capsys):
     assert "--resume needs --out" in capsys.readouterr().err
     assert evaluate.main([*TWO, "--resume", "--out", str(tmp_path)]) == 2
     assert "no interrupted evaluation" in capsys.readouterr().err
+
+
+def test_policies_may_be_added(whole, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    with monkeypatch.context() as patch:
+        found = counted(patch)
+        words = [
+            "--policies",
+            "rule:nearest+b1",
+            "other=rule:random+b1",
+            "random+b0=rule:cheapest+b0",
+            *TWO[3:],
+        ]
+        assert evaluate.main([*words, "--out", str(out), "--resume"]) == 0
+    assert found["rule:nearest+b1"].calls == 0
+    assert found["rule:random+b1"].calls > 0
+    assert found["rule:cheapest+b0"].calls > 0  # the name was another policy's
+    assert set(documents(out)["policies"]) == {"nearest+b1", "other", "random+b0"}
 
 
 def test_damaged_parts_are_measured_again(whole, tmp_path):
