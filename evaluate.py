@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agents import console, report, windows
+from agents.cards import card_of
 from agents.evaluation import Progress, Results, evaluate, name_policies
 from agents.parts import Parts
 from agents.provenance import provenance
@@ -136,9 +137,13 @@ def run(args: Args, command: str) -> int:
         "specs": specs,
         **provenance(command, _plain(asdict(args))),
     }
-    page, files = report.scenario_page(world, args.split), {"scenario.yaml": report.scenario_yaml(world)}
-    parts.note(results, {"meta": meta, "page": page})
-    comparison = report.write(out, results, meta, page, files)
+    pages = {"Scenario": report.scenario_page(world, args.split)}
+    cards = [text for team in specs.values() for spec in team if (text := card_of(spec))]
+    if cards:
+        pages["Learned policies"] = "\n\n".join(cards)
+    parts.note(results, {"meta": meta, "pages": pages})
+    files = {"scenario.yaml": report.scenario_yaml(world)}
+    comparison = report.write(out, results, meta, pages, files)
     if not args.quiet:
         console.show(comparison, out)
     if results.interrupted or (args.bound and results.bound is None):

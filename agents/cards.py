@@ -78,32 +78,63 @@ def _headline(card: dict[str, Any]) -> str:
     return text
 
 
+def _rows(view: str, card: dict[str, Any]) -> dict[str, str]:
+    """What a card says, line by line."""
+    recipe, found = card["recipe"], card["results"]
+    start = recipe["warm_start"]["policy"]
+    rows = {
+        "algorithm": f"{recipe['algo'].upper()} on the {view} view",
+        "trained on": f"`{recipe['scenario']}` (`{card['world']}`), training years and seeds only",
+        "began as": f"a clone of `{start}`" if start else "uniform choices",
+        "steps": f"{card['trained_at_steps']:,} of {recipe['timesteps']:,}, chosen by validation weeks",
+        "time": f"{(card['seconds'] or 0) / 3600:.2f} h on one core, without the warm start",
+        "seed": f"{recipe['seed']}",
+        "made with": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
+        "commands": "; ".join(f"`python {c}`" for c in card["commands"]),
+    }
+    if found and found["percent"]:
+        rows["measured"] = (
+            f"{_percent(found)} against `{found['reference']}`, the best "
+            f"rule, over {found['episodes']} test weeks and {found['runs']} training seeds; "
+            f"`python {found['command']}`"
+        )
+    return rows
+
+
+def card_of(spec: str) -> str:
+    """The card of a learned policy in Markdown; empty for rules, bundles and runs that cannot say."""
+    from agents.runs import RunFolder
+
+    kind, _, rest = spec.partition(":")
+    if kind == "trained":
+        about = document(rest)
+        rows = _rows(about["view"], about["card"])
+    elif kind == "run" and (run := RunFolder(Path(rest))).progress() and run.about():
+        recipe = run.recipe()
+        done = run.progress()
+        commands = run.path / "command.txt"
+        rows = _rows(
+            recipe.view,
+            {
+                "recipe": recipe.model_dump(mode="json"), "world": run.about()["world"],
+                "trained_at_steps": done.get("timesteps", 0), "seconds": done.get("seconds"),
+                "versions": run.about().get("versions", {}),
+                "commands": commands.read_text().split("\n")[:-1] if commands.is_file() else [], "results": {},
+            },
+        )  # fmt: skip
+        rows["steps"] = f"{done.get('timesteps', 0):,}; the best of them by validation weeks"
+    else:
+        return ""
+    return f"### {spec}\n\n| | |\n|---|---|\n" + "".join(f"| {k} | {v} |\n" for k, v in rows.items())
+
+
 def page(folder: Path = FOLDER) -> str:
     """The cards as Markdown (`agents/trained/README.md`)."""
     parts = [_HEAD]
     for name in names(folder):
         about = document(name, folder)
-        card = about["card"]
-        recipe, found = card["recipe"], card["results"]
-        start = recipe["warm_start"]["policy"]
-        rows = {
-            "algorithm": f"{recipe['algo'].upper()} on the {about['view']} view",
-            "trained on": f"`{recipe['scenario']}` (`{card['world']}`), training years and seeds only",
-            "began as": f"a clone of `{start}`" if start else "uniform choices",
-            "steps": f"{card['trained_at_steps']:,} of {recipe['timesteps']:,}, chosen by validation weeks",
-            "time": f"{(card['seconds'] or 0) / 3600:.2f} h on one core, without the warm start",
-            "seed": f"{recipe['seed']}",
-            "made with": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
-            "commands": "<br>".join(f"`python {c}`" for c in card["commands"]),
-        }
-        if found and found["percent"]:
-            rows["measured"] = (
-                f"{_percent(found)} against `{found['reference']}`, the best "
-                f"rule, over {found['episodes']} test weeks and {found['runs']} training seeds; "
-                f"`python {found['command']}`"
-            )
         parts.append(f"\n## trained:{name}\n\n| | |\n|---|---|\n")
-        parts += [f"| {k} | {v} |\n" for k, v in rows.items()]
+        parts += [f"| {k} | {v} |\n" for k, v in _rows(about["view"], about["card"]).items()]
     return "".join(parts)
 
 

@@ -142,7 +142,7 @@ def report_again(out: Path) -> Comparison:
     bound = None if inputs["bound"] is None else np.array(inputs["bound"])
     results = replace(results, bound=bound, unfinished=tuple(inputs["unfinished"]))
     kept = {n: (out / n).read_text(encoding="utf-8") for n in report.OTHER_FILES if (out / n).is_file()}
-    return report.write(out, results, inputs["meta"], inputs["page"], kept)
+    return report.write(out, results, inputs["meta"], inputs["pages"], kept)
 
 
 def _tuples(value: Any) -> Any:

@@ -70,7 +70,7 @@ def write(
     out: Path,
     results: Results,
     meta: Mapping[str, Any],
-    scenario: str = "",
+    extra: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Write everything into `out` (see `prepare`) and return what was concluded.
@@ -79,7 +79,7 @@ def write(
         out: folder.
         results: measured.
         meta: plain values: command, config, versions, fingerprints; saved as they are.
-        scenario: the world in Markdown.
+        extra: further pages in Markdown by heading: the scenario, the learned policies.
         files: further text files by name, from those in `OTHER_FILES`.
     """
     _clear(out)
@@ -89,7 +89,7 @@ def write(
         path = out / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    pages = markdown_pages(results, comparison, meta, scenario)
+    pages = markdown_pages(results, comparison, meta, extra)
     title = f"Evaluation: {meta.get('scenario', 'fleet')}"
     first, *rest = pages.values()
     text = "\n\n".join([f"# {title}", first, *rest[:-1], _gallery(list(images)), *rest[-1:]]) + "\n"
@@ -105,7 +105,7 @@ def write(
 
 
 def markdown_pages(
-    results: Results, comparison: Comparison, meta: Mapping[str, Any], scenario: str = ""
+    results: Results, comparison: Comparison, meta: Mapping[str, Any], extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The report's sections by name; names sort in reading order."""
     pages = {
@@ -115,9 +115,9 @@ def markdown_pages(
         + "\n\n### Money by term\n\n"
         + kpi_table(results, comparison, tuple(f"usd_{n}" for n in TERMS.names)),
     }  # fmt: skip
-    if scenario:
-        pages["4_scenario"] = "## Scenario\n\n" + scenario
-    pages["5_how"] = _how_page(results, meta)
+    for heading, text in (extra or {}).items():
+        pages[f"{len(pages) + 1}_{heading.lower().replace(' ', '_')}"] = f"## {heading}\n\n{text}"
+    pages[f"{len(pages) + 1}_how"] = _how_page(results, meta)
     return pages
 
 

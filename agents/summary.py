@@ -51,8 +51,8 @@ def page(summary: dict[str, Any], most: int = 12) -> str:
     """
     names = list(summary["policies"])
     learned = [n for n in names if summary["policies"][n]["learned"]]
-    wanted = dict.fromkeys([*learned, summary["reference"], *names[:most], names[-1]])
-    wanted = list(wanted)[: most - 1] + ([names[-1]] if names[-1] in wanted else [])
+    first = dict.fromkeys([*learned, summary["reference"], *names])
+    wanted = {*list(first)[: most - 1], names[-1]}
     rows = [_row(n, summary) for n in names if n in wanted]
     head = [
         "policy", "kUSD per week (interquartile mean)", "plain mean", "against the best rule", "late jobs",

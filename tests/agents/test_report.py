@@ -25,7 +25,7 @@ def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "out"
     report.prepare(out)
     res = results()
-    return out, res, report.write(out, res, META, scenario="Five regions.")
+    return out, res, report.write(out, res, META, extra={"Scenario": "Five regions."})
 
 
 def events(folder):
@@ -96,7 +96,7 @@ def test_json_holds_every_episode(written):
 
 def test_equal_results_give_equal_files(written, tmp_path):
     out, _, _ = written
-    report.write(tmp_path, results(), META, scenario="Five regions.")
+    report.write(tmp_path, results(), META, extra={"Scenario": "Five regions."})
     for name in ("results.json", "report.md", "figures/cost_by_term.png", "figures/work/ppo.png"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
 
