@@ -204,9 +204,8 @@ def open_step(b, cursor, choices, timing, state, world):
     for p in range(pools.claimed.shape[1]):
         pools.claimed[b, p] = 0
     fill_slots(b, timing.dt_h, clock, signals, sources, jobs, pools, plants, fleet, geo, work)
-    start = np.int64(
-        0
-    )  # a literal would be a type of its own: everything that heads run through, compiled twice
+    # A literal would be a type of its own: everything that heads run through, compiled twice.
+    start = np.int64(0)
     cursor[b] = next_head(b, start, choices, jobs, sources, pools, plants, links, fleet, geo, work, plant)
 
 
