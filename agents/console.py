@@ -28,6 +28,8 @@ def show(comparison: Comparison, out: Path) -> None:
     from rich.table import Table
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)  # eighty columns would cut the costs off
     table = Table(box=None)
     for title in ("policy", "cost", "against the reference", "verdict"):
         table.add_column(title, no_wrap=True)
