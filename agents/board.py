@@ -23,6 +23,7 @@ from gcn_env.metrics import HEADLINE, KPIS
 from gcn_env.record import FLEET, Record
 
 REPORT_RUN = "report"
+MOST = 30  # policies; TensorBoard hides everything by default where there are more than forty runs
 LAYOUT = {  # of the Custom Scalars tab
     "What it costs": {
         "whole bill [USD per episode]": ["kpi/total_usd"],
@@ -68,7 +69,7 @@ def write(
 
     Args:
         folder: what `tensorboard --logdir` is to be pointed at.
-        results: measured.
+        results: measured; of more than `MOST` policies, the learned and the cheapest get a run.
         comparison: of the results.
         images: PNG files by tag.
         pages: Markdown by tag.
@@ -83,7 +84,10 @@ def write(
             run.text(tag, text)
         for tag, png in images.items():
             run.image(f"figures/{tag}", png)
-    for name in results.policies:
+    first = dict.fromkeys(
+        [x.policy for x in comparison.lines if x.learned] + [x.policy for x in comparison.lines]
+    )
+    for name in [*first][:MOST]:
         with Events(folder / slug(name)) as run:
             run.session(name, _kind(name, learned=name in results.learned))
             for row, values in zip(KPIS.rows, results.kpis[results.policies.index(name)].T, strict=True):
