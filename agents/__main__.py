@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.command = shlex.join(["python", "-m", "agents", *(sys.argv[1:] if argv is None else argv)])
     try:
-        args.run(args)
+        args.act(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

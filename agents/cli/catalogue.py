@@ -19,14 +19,14 @@ def add(verbs: Any) -> None:
     describe.add_argument("--jobs", action="store_true", help="columns of a job trace of one's own instead")
     describe.add_argument("--snapshot", action="store_true", help="readings of a live cluster instead")
     describe.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
-    describe.set_defaults(run=_describe)
+    describe.set_defaults(act=_describe)
     verbs.add_parser("policies", help="names of all rules and of the shipped policies").set_defaults(
         run=_policies
     )
     verbs.add_parser(
         "cards", help="cards of the shipped policies (agents/trained/README.md holds this)"
-    ).set_defaults(run=_cards)
-    verbs.add_parser("worlds", help="shipped scenarios, one line each").set_defaults(run=_worlds)
+    ).set_defaults(act=_cards)
+    verbs.add_parser("worlds", help="shipped scenarios, one line each").set_defaults(act=_worlds)
 
 
 def _describe(args: argparse.Namespace) -> None:

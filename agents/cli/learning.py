@@ -29,7 +29,7 @@ def add(verbs: Any) -> None:
         "--set", nargs="*", default=[], dest="pairs", metavar="PATH=VALUE",
         help="fields that hold for all trials: of the scenario, or of the recipe with `recipe.` before them",
     )  # fmt: skip
-    search.set_defaults(run=_search)
+    search.set_defaults(act=_search)
     tune = verbs.add_parser(
         "tune-cooling",
         help="tune the weather resets of B2 on training years and write their table",
@@ -47,12 +47,12 @@ def add(verbs: Any) -> None:
     tune.add_argument("--seed", type=int, default=0, help="of weeks and loads")
     tune.add_argument("--weeks", type=int, default=12, help="training weeks each candidate runs through")
     tune.add_argument("--out", default="b2.yaml", help="file to write (b2.yaml)")
-    tune.set_defaults(run=_tune)
+    tune.set_defaults(act=_tune)
     ship = verbs.add_parser("ship", help="make the best policy of a run one of the shipped policies")
     ship.add_argument("run", help="run folder")
     ship.add_argument("name", help="trained:NAME will be its name")
     ship.add_argument("--results", default=None, help="results.json of an evaluation, for the policy's card")
-    ship.set_defaults(run=_ship)
+    ship.set_defaults(act=_ship)
 
 
 def _search(args: argparse.Namespace) -> None:

@@ -22,18 +22,18 @@ def add(verbs: Any) -> None:
         "--out", default=None, help="folder to write (reports/compare, numbered if it exists)"
     )
     compare.add_argument("--overwrite", action="store_true", help="replace an earlier comparison in --out")
-    compare.set_defaults(run=_compare)
+    compare.set_defaults(act=_compare)
     again = verbs.add_parser(
         "report", help="make a report again from what its evaluation measured, without evaluating anew"
     )
     again.add_argument("report", metavar="DIR", help="folder that evaluate.py wrote")
-    again.set_defaults(run=_report)
+    again.set_defaults(act=_report)
     results = verbs.add_parser(
         "results", help="the table of results that pages quote, condensed from an evaluation"
     )
     results.add_argument("file", help="results.json of a report, or a summary that --save wrote")
     results.add_argument("--save", default=None, help="also write the summary to this JSON file")
-    results.set_defaults(run=_results)
+    results.set_defaults(act=_results)
     watch = verbs.add_parser("watch", help="one policy at work, live on the terminal")
     watch.add_argument(
         "policy", nargs="?", default="rule:cost-greedy+b1", help="policy spec (rule:cost-greedy+b1)"
@@ -42,7 +42,7 @@ def add(verbs: Any) -> None:
     watch.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
     watch.add_argument("--seed", type=int, default=0, help="of the episode")
     watch.add_argument("--steps-per-s", type=float, default=8.0, help="control steps a second (8)")
-    watch.set_defaults(run=_watch)
+    watch.set_defaults(act=_watch)
 
 
 def _compare(args: argparse.Namespace) -> None:

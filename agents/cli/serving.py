@@ -27,8 +27,8 @@ def add(verbs: Any) -> None:
     check.add_argument(
         "--signer", default=None, help="public key that must have signed it: 64 hex digits or a PEM file"
     )
-    out.set_defaults(run=_bundle)
-    check.set_defaults(run=_bundle)
+    out.set_defaults(act=_bundle)
+    check.set_defaults(act=_bundle)
     _serve_verbs(verbs)
 
 
@@ -108,9 +108,9 @@ def _serve_verbs(verbs: Any) -> None:
     other.add_argument(
         "--policies", nargs="+", default=["rule:cost-greedy+b1"], help="policy specs of the joint view"
     )
-    serve.set_defaults(run=_serve)
-    shadow.set_defaults(run=_shadow)
-    other.set_defaults(run=_counterfactual)
+    serve.set_defaults(act=_serve)
+    shadow.set_defaults(act=_shadow)
+    other.set_defaults(act=_counterfactual)
 
 
 def _bundle(args: argparse.Namespace) -> None:
@@ -135,7 +135,7 @@ def _serve(args: argparse.Namespace) -> None:
         from agents.serving.server import ServeOptions, run
     except ImportError as error:
         raise UserError(f"serving needs more packages ({error}): pip install 'gcn-env[serve]'") from None
-    run(ServeOptions(**{k: v for k, v in vars(args).items() if k not in ("verb", "command", "run")}))
+    run(ServeOptions(**{k: v for k, v in vars(args).items() if k not in ("verb", "command", "act")}))
 
 
 def _shadow(args: argparse.Namespace) -> None:
