@@ -42,18 +42,19 @@ def _mean(values: list[float | None]) -> float:
     return sum(known) / max(len(known), 1)
 
 
-def page(summary: dict[str, Any], most: int = 12) -> str:
-    """The table in Markdown: learned policies, the reference, and the cheapest and dearest others.
+def page(summary: dict[str, Any]) -> str:
+    """The table in Markdown: learned policies, each placement rule with the cooling that serves it best, and B0.
 
     Args:
-        summary: of `condense`.
-        most: rows.
+        summary: of `condense`; policies are in order of cost.
     """
-    names = list(summary["policies"])
-    learned = [n for n in names if summary["policies"][n]["learned"]]
-    first = dict.fromkeys([*learned, summary["reference"], *names])
-    wanted = {*list(first)[: most - 1], names[-1]}
-    rows = [_row(n, summary) for n in names if n in wanted]
+    names, seen = list(summary["policies"]), set[str]()
+    rows = []
+    for name in names:
+        placement, _, cooling = name.partition("+")
+        if summary["policies"][name]["learned"] or cooling == "b0" or placement not in seen:
+            rows.append(_row(name, summary))
+        seen.add(placement)
     head = [
         "policy", "kUSD per week (interquartile mean)", "plain mean", "against the best rule", "late jobs",
         "latency misses", "MWh", "t CO2e",
