@@ -91,6 +91,7 @@ def _run(what: str, args: argparse.Namespace) -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line for each question otherwise
     try:
         from agents.adapters.bacnet import processes
     except ImportError as error:

@@ -6,7 +6,7 @@ Its controller scans every `TICK_S` simulated seconds. In each scan it
    wrote, refuses them, says so on `supervisor-lost`, and goes by B1, the competent rule, which it computes itself from
    the weather as the relinquish default; the next change of the heartbeat ends that;
 2. moves each effective set-point towards the winner of the priority array, no faster than its rate;
-3. advances the plant by one tick and shows its sensors.
+3. advances the plant by one tick.
 
 So from the last change of the heartbeat to B1 there pass at most `timeout_s` simulated seconds.
 """
@@ -125,29 +125,30 @@ class Device:
             h = HEADS.index(p.head)
             low, high = float(plant.low[h]), float(plant.high[h])
             self.set_points[h] = self.objects[p.name].limit(low, high, lambda: not self.lost)
-        self.effective = plant.b1()
+        self.effective, self._b1, self._shown_s = plant.b1(), list[float](), -1
         self._record, self._rest = Lines(record), None if rest is None else Path(rest)
         self._settle()
-        self._show()
+        self.app.before_reading = self._show
         self._write_rest()
 
     def _beat(self) -> None:
-        self._beaten, self.lost = self.plant.seconds, False
-        self.objects[FALLBACK].presentValue = "inactive"
+        self._beaten, self.lost, self._shown_s = self.plant.seconds, False, -1
 
     def _watch(self) -> None:
         """Whether the supervisor lives."""
         if self.lost or self.plant.seconds - self._beaten < self.timeout_s:
             return
-        self.lost, self.falls = True, self.falls + 1
+        self.lost, self.falls, self._shown_s = True, self.falls + 1, -1
         for point in self.set_points.values():
             point.relinquish_supervisors()
 
     def _settle(self) -> None:
         """B1 as the relinquish default."""
         b1 = self.plant.b1()
-        for h, point in self.set_points.items():
-            point.rest_at(b1[h])
+        if b1 != self._b1:
+            for h, point in self.set_points.items():
+                point.rest_at(b1[h])
+        self._b1 = b1
 
     def tick(self) -> None:
         """One scan."""
@@ -159,13 +160,15 @@ class Device:
             now = self.effective[h]
             self.effective[h] = float(min(max(wanted, now - reach), now + reach))
         self.plant.advance(self.effective)
-        self._show()
         if self.plant.seconds % RECORD_S == 0:
             self._record.append(json.dumps(self.state()).encode() + b"\n")
             self._write_rest()
 
     def _show(self) -> None:
-        """Sensors as the points say."""
+        """Bring the objects up to date, when somebody reads: setting them costs more than a tick of the plant."""
+        if self._shown_s == self.plant.seconds:
+            return
+        self._shown_s = self.plant.seconds
         for p in self.points:
             thing = self.objects[p.name]
             if p.role == "sensor":

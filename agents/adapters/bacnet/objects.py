@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from bacpypes3.apdu import ReadPropertyRequest, WritePropertyRequest
+from bacpypes3.apdu import ReadPropertyMultipleRequest, ReadPropertyRequest, WritePropertyRequest
 from bacpypes3.app import Application
 from bacpypes3.basetypes import EngineeringUnits, OptionalUnsigned, PriorityValue
 from bacpypes3.constructeddata import Array
@@ -140,11 +140,19 @@ def made(point: Point) -> Any:
 class PlantApplication(Application):  # type: ignore[misc]
     """An application that answers bad writes with the errors of the standard, and to the wildcard device number."""
 
+    before_reading: Callable[[], None] = staticmethod(lambda: None)
+
     async def do_ReadPropertyRequest(self, apdu: ReadPropertyRequest) -> None:  # noqa: N802 - bacpypes3 looks it up
         """As bacpypes3, whose own test for the wildcard never holds (0.0.110)."""
         if tuple(apdu.objectIdentifier) == ANY_DEVICE:
             apdu.objectIdentifier = self.device_object.objectIdentifier
+        self.before_reading()
         await super().do_ReadPropertyRequest(apdu)
+
+    async def do_ReadPropertyMultipleRequest(self, apdu: ReadPropertyMultipleRequest) -> None:  # noqa: N802
+        """As bacpypes3, with objects that are up to date."""
+        self.before_reading()
+        await super().do_ReadPropertyMultipleRequest(apdu)
 
     async def do_WritePropertyRequest(self, apdu: WritePropertyRequest) -> None:  # noqa: N802 - bacpypes3 looks it up
         """Check object, property and type first; bacpypes3 rejects a wrong type without saying that it is one."""

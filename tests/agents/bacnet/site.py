@@ -35,7 +35,10 @@ class Site:
             if self.deciding and now % options.period_s == 0:
                 self.rows.append(await self.loop.cycle())
             self.device.tick()
-            self.seen.append(self.device.state())
+            device = self.device
+            self.seen.append(
+                (device.plant.seconds, device.lost, list(device.effective), device.plant.measured())
+            )
 
     def points(self, role):
         """Points of a role."""
