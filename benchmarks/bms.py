@@ -1,7 +1,7 @@
 """A day of building management in accelerated time: `python benchmarks/bms.py --speed 60` (24 minutes of wall time).
 
-Three processes as an operator would start them: a policy server, a simulated plant on BACnet/IP, and the supervisor between
-them. Prints what the device recorded each plant minute, from the supervisor's first set-points on.
+Three processes as an operator would start them: a policy server, a simulated plant on BACnet/IP, and the supervisor
+between them. Prints what the device recorded each plant minute, from the supervisor's first heartbeat on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 from agents.bundle.limits import limits
@@ -77,7 +78,7 @@ def run(folder, scenario, region, policy, speed, hours):
                 rest,
                 "--log",
                 decisions,
-            )  # fmt: skip
+            )
         )
         plant.wait()
     finally:
@@ -98,9 +99,7 @@ def figures(world, region, rows, decisions, hours):
     for name, head in heads.items():
         way = [row["effective"][name] for row in rows]
         beyond = max(beyond, max(way) - head.high, head.low - min(way))
-        steepest = max(
-            steepest, max(abs(b - a) for a, b in zip(way, way[1:], strict=False)) / head.rate_per_min
-        )
+        steepest = max(steepest, max(abs(b - a) for a, b in pairwise(way)) / head.rate_per_min)
     gaps = [
         abs(row["effective"][n] - row["setpoint"][n]) / (x.high - x.low)
         for row in rows
