@@ -233,14 +233,19 @@ class Loop:
             raise PolicyDown("still busy with the question before")
 
         def ask() -> Any:
-            self.call("PUT", "/v1/snapshot", document)
-            return self.call("POST", "/v1/setpoints", {})
+            try:
+                self.call("PUT", "/v1/snapshot", document)
+                return self.call("POST", "/v1/setpoints", {})
+            except Exception as error:  # whatever a policy raises, the plant goes on
+                return error if isinstance(error, PolicyDown) else PolicyDown(repr(error)[:200])
 
         self._asking = asyncio.ensure_future(asyncio.to_thread(ask))
         try:
             answer = await asyncio.wait_for(asyncio.shield(self._asking), self.options.patience_s)
         except TimeoutError:
             raise PolicyDown(f"no answer in {self.options.patience_s:g} s") from None
+        if isinstance(answer, PolicyDown):
+            raise answer
         if not isinstance(answer, dict):
             raise PolicyDown("the answer is no object")
         return answer

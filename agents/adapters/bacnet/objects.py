@@ -53,7 +53,7 @@ class Heartbeat(AnalogValueObject):  # type: ignore[misc]
 
     def hear(self, beat: Callable[[], None]) -> Heartbeat:
         """Call `beat` at each change."""
-        object.__setattr__(self, "_beat", beat)
+        self._beat = beat
         return self
 
     async def write_property(self, attr: Any, value: Any, index: Any = None, priority: Any = None) -> None:
@@ -62,10 +62,10 @@ class Heartbeat(AnalogValueObject):  # type: ignore[misc]
             raise PropertyError("writeAccessDenied")
         if isinstance(value, Null) or not math.isfinite(value):
             raise PropertyError("invalidDataType" if isinstance(value, Null) else "valueOutOfRange")
-        changed = value != self.presentValue
-        self.presentValue = value
+        this: Any = self  # bacpypes3 makes the property when the class is made
+        changed, this.presentValue = value != this.presentValue, value
         if changed:
-            object.__getattribute__(self, "_beat")()
+            this._beat()
 
 
 class SetPoint(AnalogValueObjectCmd):  # type: ignore[misc]
@@ -74,7 +74,7 @@ class SetPoint(AnalogValueObjectCmd):  # type: ignore[misc]
     def limit(self, low: float, high: float, admits: Callable[[], bool]) -> SetPoint:
         """Take commands from `low` to `high`."""
         self.minPresValue, self.maxPresValue = low, high
-        object.__setattr__(self, "_admits", admits)
+        self._admits = admits
         return self
 
     async def write_property(self, attr: Any, value: Any, index: Any = None, priority: Any = None) -> None:
@@ -91,7 +91,7 @@ class SetPoint(AnalogValueObjectCmd):  # type: ignore[misc]
         if isinstance(value, Null):
             self.priorityArray[at - 1] = PriorityValue(null=())
             return
-        if at in SUPERVISORS and not object.__getattribute__(self, "_admits")():
+        if at in SUPERVISORS and not self._admits():
             raise PropertyError("writeAccessDenied")
         if not (math.isfinite(value) and self.minPresValue - 1e-4 <= value <= self.maxPresValue + 1e-4):
             raise PropertyError("valueOutOfRange")  # 1e-4: reals on the wire are single precision

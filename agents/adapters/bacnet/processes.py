@@ -102,9 +102,9 @@ async def drive(
     wait_s = max(REQUEST_S / speed, REQUEST_LEAST_S)
     me = DeviceObject(objectIdentifier=("device", 1002), objectName="supervisor", vendorName="gcn-env")
     app = wire.application(Application, me, address, wait_s, RETRIES)
-    remote = wire.Remote(app, device, (RETRIES + 1) * wait_s + 1.0)
-    loop = Loop(remote, points, world, region, call, options, rest_file(rest) if rest else None, log)
     try:
+        remote = wire.Remote(app, device, (RETRIES + 1) * wait_s + 1.0)
+        loop = Loop(remote, points, world, region, call, options, rest_file(rest) if rest else None, log)
         await loop.check_units()
         await loop.run(stopping())
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bacpypes3.apdu import ErrorRejectAbortNack
 from bacpypes3.app import Application
-from bacpypes3.basetypes import ErrorType, PropertyIdentifier
+from bacpypes3.basetypes import ErrorType, PropertyIdentifier, StatusFlags
 from bacpypes3.local.device import DeviceObject
 from bacpypes3.local.networkport import NetworkPortObject
 from bacpypes3.pdu import Address, IPv4Address
@@ -103,7 +103,10 @@ def bound(app: Application) -> str:
 
 
 async def closed(app: Application) -> None:
-    """Close an application and let its socket go."""
+    """Close an application and let its socket go, also one that has hardly been opened."""
+    opening = [task for layer in app.link_layers.values() for task in layer.server._transport_tasks]
+    if opening:
+        await asyncio.wait(opening, timeout=1.0)
     app.close()
     await asyncio.sleep(0)
 
@@ -132,6 +135,8 @@ class Remote:
             raise WireError(f"{what}: {error}") from None
         except TimeoutError:
             raise WireError(f"{what}: no answer") from None
+        except Exception as error:  # an answer that bacpypes3 cannot read
+            raise WireError(f"{what}: {error!r}") from None
 
     async def get(self, objid: ObjectIdentifier, name: str) -> Any:
         """One property.
@@ -156,11 +161,13 @@ class Remote:
                 asked += [objid, ["present-value", "status-flags"]]
             request = self.app.read_property_multiple(self.address, asked)
             answer = await self._within(request, "read")
-            for objid, prop, _, value in answer:
+            for objid, prop, _, value in answer or ():
+                if objid not in part:
+                    continue
                 name = part[objid].name
                 if str(prop) == "present-value":
                     found[name] = number(value)
-                elif not isinstance(value, ErrorType) and (value[_FAULT] or value[_OUT]):
+                elif isinstance(value, StatusFlags) and (value[_FAULT] or value[_OUT]):
                     found[name] = None
         return found
 

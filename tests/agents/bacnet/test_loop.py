@@ -93,6 +93,11 @@ def heads(**targets):
     return {"regions": {"north": {"heads": {name: {"target": x} for name, x in targets.items()}}}}
 
 
+def broken(method, path, body):
+    """A policy with a bug."""
+    return 1 / 0
+
+
 def down(method, path, body):
     """A policy that is not there."""
     raise PolicyDown("down")
@@ -102,6 +107,7 @@ def down(method, path, body):
     ("call", "why"),
     [
         (down, "down"),
+        (broken, "ZeroDivisionError"),
         (bad([]), "no object"),
         (bad({}), "no target for north.cold"),
         (bad(heads(cold=20.0, flow=2.0)), "no target for north.reject"),
