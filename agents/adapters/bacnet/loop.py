@@ -166,6 +166,9 @@ class Loop:
             return await self._close(row)
         row["by"], row["reason"] = str(answer.get("by", "policy")), str(answer.get("reason", ""))
         if not self.options.read_only:
+            if row["lost"]:  # it would refuse; and we turn
+                self._turned = self.clock()
+                await self.beat()
             await self._write(row)
         return await self._close(row)
 

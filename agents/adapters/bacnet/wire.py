@@ -13,7 +13,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bacpypes3.apdu import ErrorRejectAbortNack
+from bacpypes3.apdu import AbortPDU, ErrorRejectAbortNack
 from bacpypes3.app import Application
 from bacpypes3.basetypes import ErrorType, PropertyIdentifier, StatusFlags
 from bacpypes3.local.device import DeviceObject
@@ -32,6 +32,10 @@ _FAULT, _OUT = _SICK.index("fault"), _SICK.index("out-of-service")
 
 class WireError(Exception):
     """A request that was refused or not answered, and why."""
+
+
+class RefusedError(WireError):
+    """The device answered, with an error or a reject."""
 
 
 def free_address(text: str) -> str:
@@ -132,7 +136,10 @@ class Remote:
         try:
             return await asyncio.wait_for(request, self.patience_s)
         except ErrorRejectAbortNack as error:
-            raise WireError(f"{what}: {error}") from None
+            kind = (
+                WireError if isinstance(error, AbortPDU) else RefusedError
+            )  # bacpypes3 aborts what is not answered
+            raise kind(f"{what}: {error}") from None
         except TimeoutError:
             raise WireError(f"{what}: no answer") from None
         except Exception as error:  # an answer that bacpypes3 cannot read
@@ -155,21 +162,33 @@ class Remote:
         """
         found: dict[str, float | None] = {p.name: None for p in points}
         for at in range(0, len(points), CHUNK):
-            part = {identifier(p): p for p in points[at : at + CHUNK]}
-            asked: list[Any] = []
-            for objid in part:
-                asked += [objid, ["present-value", "status-flags"]]
-            request = self.app.read_property_multiple(self.address, asked)
-            answer = await self._within(request, "read")
-            for objid, prop, _, value in answer or ():
-                if objid not in part:
-                    continue
-                name = part[objid].name
-                if str(prop) == "present-value":
-                    found[name] = number(value)
-                elif isinstance(value, StatusFlags) and (value[_FAULT] or value[_OUT]):
-                    found[name] = None
+            part = points[at : at + CHUNK]
+            try:
+                found |= await self._read_many(part)
+            except RefusedError:  # small controllers know no ReadPropertyMultiple
+                for p in part:
+                    found[p.name] = await self._read_one(p)
         return found
+
+    async def _read_many(self, part: Sequence[Point]) -> dict[str, float | None]:
+        names, asked, found = {identifier(p): p.name for p in part}, list[Any](), dict[str, float | None]()
+        for objid in names:
+            asked += [objid, ["present-value", "status-flags"]]
+        answer = await self._within(self.app.read_property_multiple(self.address, asked), "read")
+        for objid, prop, _, value in answer or ():
+            name = names.get(objid)
+            if name is not None and str(prop) == "present-value":
+                found[name] = number(value)
+            elif name is not None and sick(value):
+                found[name] = None
+        return found
+
+    async def _read_one(self, point: Point) -> float | None:
+        try:
+            value = number(await self.get(identifier(point), "present-value"))
+            return None if sick(await self.get(identifier(point), "status-flags")) else value
+        except RefusedError:
+            return None
 
     async def write(self, point: Point, value: float | None, priority: int | None = None) -> None:
         """Write a present value; None relinquishes the priority.
@@ -182,6 +201,11 @@ class Remote:
             self.address, identifier(point), PropertyIdentifier("present-value"), what, None, priority
         )
         await self._within(request, f"write {point.name} = {value} at priority {priority}")
+
+
+def sick(flags: Any) -> bool:
+    """Whether status flags say fault or out of service."""
+    return isinstance(flags, StatusFlags) and bool(flags[_FAULT] or flags[_OUT])
 
 
 def number(value: Any) -> float | None:

@@ -46,9 +46,9 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(region="north", call=None, rest=True, overrides=CALM, seed=0, **options):
+async def site(region="north", call=None, rest=True, overrides=CALM, seed=0, name="smoke", **options):
     """A device and its loop, in lock step."""
-    scenario = world("smoke", overrides)
+    scenario = world(name, overrides)
     plant = Plant(scenario, region, seed)
     device = Device(plant, "127.0.0.1:0")
     me = DeviceObject(objectIdentifier=("device", 1002), objectName="supervisor")

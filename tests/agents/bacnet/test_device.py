@@ -112,7 +112,7 @@ def test_an_operator_wins_over_the_loop_and_lets_go_without_a_jump():
             await s.pass_s(1800)
             assert s.device.set_points[0].in_command == 14
             assert await write(s, COLD, Real(25.0), 8) == ""
-            await s.pass_s(3600)
+            await s.pass_s(1800)
             assert s.device.set_points[0].in_command == 8
             assert s.device.effective[0] == 25.0
             assert s.rows[-1]["found"]["cold"] == 25.0

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import pytest
+from bacpypes3.errors import UnrecognizedService
 
 from agents.adapters.bacnet.loop import Options, rest_file
 from agents.adapters.bacnet.plant import TICK_S
@@ -60,7 +61,7 @@ def test_a_day_under_the_supervisor_follows_its_policy_within_limits(tmp_path):
 def test_a_heartbeat_that_stops_costs_no_excursion(region):
     async def main():
         async with site(region) as s:
-            await s.pass_s(3600)
+            await s.pass_s(1800)
             assert s.device.effective[0] == pytest.approx(20.0)  # where B0 has it
             await s.loop.beat()
             s.beating = s.deciding = False
@@ -73,8 +74,28 @@ def test_a_heartbeat_that_stops_costs_no_excursion(region):
             assert s.seen[-1][3]["excursion_kh"] == 0.0
             assert min(x["limit_gap_k"] for *_, x in s.seen) > 0.0
             s.beating = s.deciding = True
-            await s.pass_s(3600)
+            await s.pass_s(1800)
             assert s.device.effective[0] == pytest.approx(20.0)  # and the supervisor has it again
+
+    asyncio.run(main())
+
+
+def test_every_kind_of_plant_is_driven():
+    async def main():
+        kinds = set()
+        for region, kind in zip(world("plants").region_names, world("plants").archetypes, strict=True):
+            async with site(region, name="plants", overrides=None) as s:
+                kinds.add(kind)
+                assert s.device.effective == s.device.plant.b1()
+                await s.loop.check_units()
+                await s.pass_s(60)
+                row = s.rows[0]
+                assert row["by"] == "policy", row
+                assert not row["unknown"]
+                assert list(row["written"]) == [HEADS[h] for h in s.device.set_points]
+                assert all(point.in_command == 14 for point in s.device.set_points.values())
+                within_limits_and_rates(s)
+        assert kinds == set("abcdefg")
 
     asyncio.run(main())
 
@@ -179,6 +200,26 @@ def test_missing_sensors_are_unknown_and_never_zero():
             assert [shown[x] for x in ("hottest", "return_air", "inlet", "dry")] == [None] * 4
             assert shown["supply"] > 10.0
             assert "chip" in shown  # from the rest of the snapshot
+
+    asyncio.run(main())
+
+
+def test_a_controller_without_multiple_reads_is_read_one_by_one():
+    async def main():
+        async with site() as s:
+            await s.pass_s(TICK_S)
+            many = await s.loop.remote.read(s.loop._read)
+            s.device.objects["return-air-temperature"].outOfService = True
+            s.device.objects["return-air-temperature"].statusFlags = [0, 0, 0, 1]
+            s.device.app.delete_object(s.device.objects["rack-inlet-temperature"])
+
+            async def unknown(apdu):
+                """As small controllers do."""
+                raise UnrecognizedService()
+
+            s.device.app.do_ReadPropertyMultipleRequest = unknown
+            gone = {"return-air-temperature": None, "rack-inlet-temperature": None}
+            assert await s.loop.remote.read(s.loop._read) == many | gone
 
     asyncio.run(main())
 
