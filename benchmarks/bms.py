@@ -57,7 +57,7 @@ def run(folder, scenario, region, policy, speed, hours):
     try:
         until("the server", ready, served)
         plant = start(
-            logs["device"], "bms-device", scenario, *common, "--address", device, "--hours", hours + 1.0,
+            logs["device"], "bms-device", scenario, *common, "--address", device, "--hours", hours + 2.0,
             "--record", record, "--rest", rest,
         )  # fmt: skip
         processes.append(plant)

@@ -109,6 +109,7 @@ class Loop:
         self._read = [p for p in points if p.role in ("sensor", "setpoint", "fallback")]
         self._heart = named(points).get(HEARTBEAT)
         self._beats, self._turned = 0, clock()
+        self._owes = False  # set-points are still to be given back
         self._asking: asyncio.Future[Any] | None = None
 
     async def check_units(self) -> None:
@@ -133,10 +134,12 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------------------ heartbeat
     async def beat(self) -> bool:
-        """Change the heartbeat, if the loop turns; whether the device took it."""
+        """Change the heartbeat, if the loop turns and owes nothing; whether the device took it."""
         stuck = (self.clock() - self._turned) * self.options.speed > 2.0 * self.options.period_s
         if self.options.read_only or self._heart is None or stuck:
             return False
+        if self._owes and not await self.relinquish():
+            return False  # its watchdog does what we cannot
         self._beats = (self._beats + 1) % BEATS
         try:
             await self.remote.write(self._heart, float(self._beats))
@@ -286,6 +289,7 @@ class Loop:
                 row["reason"] = str(error)
                 continue
             row["written"][HEADS[h]] = value
+        self._owes = False
 
     async def relinquish(self) -> bool:
         """Give every set-point back; whether the device took all. Never raises for what the device does."""
@@ -296,6 +300,7 @@ class Loop:
             except WireError as error:
                 log.warning("relinquish: %s", error)
                 good = False
+        self._owes = not good
         return good
 
     # ------------------------------------------------------------------------------------------------------- for ever
@@ -305,8 +310,9 @@ class Loop:
         try:
             await self.beat()
             while not stop.is_set():
+                due = self.clock() + self.options.period_s / self.options.speed
                 await self.cycle()
-                await _either(stop, pulse, self.options.period_s / self.options.speed)
+                await _either(stop, pulse, max(0.0, due - self.clock()))
         finally:
             pulse.cancel()
             await self.relinquish()

@@ -6,12 +6,13 @@ import math
 from itertools import pairwise
 
 import pytest
-from bacpypes3.errors import UnrecognizedService
+from bacpypes3.errors import PropertyError, UnrecognizedService
 
 from agents.adapters.bacnet.loop import Options, rest_file
 from agents.adapters.bacnet.plant import TICK_S
 from agents.adapters.bacnet.points import HEADS
 from agents.adapters.bacnet.policies import PolicyDown, in_process
+from agents.adapters.bacnet.wire import WireError
 from gcn_env.errors import UserError
 from tests.agents.bacnet.site import POLICY, site
 from tests.worlds import CALM, world
@@ -292,6 +293,43 @@ def test_it_relinquishes_on_leaving_and_its_heart_stops_with_its_cycles():
             assert all(point.in_command is None for point in s.device.set_points.values())
             s.loop._turned = -1e9  # no cycle has ended for long
             assert not await s.loop.beat()
+
+    asyncio.run(main())
+
+
+def test_while_it_owes_set_points_its_heart_does_not_beat():
+    async def main():
+        async with site() as s:
+            await s.pass_s(900)
+            s.loop.call = down
+            taking = s.device.app.do_WritePropertyRequest
+
+            async def refusing(apdu):
+                """A device that takes no writes for a while."""
+                raise PropertyError("writeAccessDenied")
+
+            s.device.app.do_WritePropertyRequest = refusing
+            await s.loop.cycle()
+            assert s.device.set_points[0].in_command == 14  # it could not give back
+            s.device.app.do_WritePropertyRequest = taking
+            written, count = [], s.loop.remote.write
+
+            async def failing(point, value, priority=None):
+                """Only the heartbeat gets through."""
+                if point.role == "setpoint":
+                    raise WireError("lost")
+                written.append(point.name)
+                await count(point, value, priority)
+
+            s.loop.remote.write = failing
+            assert not await s.loop.beat()
+            assert not written
+            s.deciding = False
+            await s.pass_s(90)
+            assert s.device.lost
+            assert s.device.set_points[0].in_command is None
+            s.loop.remote.write = count
+            assert await s.loop.beat()
 
     asyncio.run(main())
 
