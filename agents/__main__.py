@@ -21,6 +21,9 @@ Verbs:
     serve DIR             answer real schedulers and plants over HTTP (agents/README.md)
     shadow LOG            what a shadowed policy would have saved, from a decision log
     counterfactual LOG    a recorded cluster log under other policies, in money
+    bms-device SCENARIO   a simulated plant as a BACnet/IP device
+    bms POLICY            drive a plant's set-points over BACnet/IP by a policy
+    bms-points PLANT      point list of a plant, as Markdown or as a Brick model
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ import argparse
 import shlex
 import sys
 
-from agents.cli import catalogue, learning, looking, serving
+from agents.cli import building, catalogue, learning, looking, serving
 from gcn_env.errors import UserError
 
-GROUPS = (catalogue, learning, looking, serving)
+GROUPS = (building, catalogue, learning, looking, serving)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""Cooling heads over BACnet/IP: point list, a simulated plant device, and the loop that drives it or a real one."""
