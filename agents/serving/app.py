@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agents.adapters.kubernetes import ExtenderError, Nodes, filter_nodes, prioritize_nodes
+from agents.adapters.kubernetes import Nodes, PodError, filter_nodes, prioritize_nodes
 from agents.bundle import Bundle, BundlePolicy, open_bundle
 from agents.bundle.load import self_test
 from agents.bundle.policy import check_levels
@@ -190,7 +190,7 @@ async def reload(service: Service, request: Request, body: bytes) -> Response:
 def _extend(service: Service, request: Request, body: bytes, verb: Any) -> Response:
     try:
         answer, decision = verb(service.decider, _body(body), service.nodes, _deadline(service, request))
-    except ExtenderError as error:
+    except PodError as error:
         return _json({"Error": str(error)}, 400)
     except NotReady as error:  # the scheduler goes on without us if the extender is `ignorable`
         return _json({"Error": str(error)}, 503)
