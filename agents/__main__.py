@@ -17,6 +17,8 @@ Verbs:
     serve DIR             answer real schedulers and plants over HTTP (agents/README.md)
     shadow LOG            what a shadowed policy would have saved, from a decision log
     counterfactual LOG    a recorded cluster log under other policies, in money
+    gates                 place pods that carry a scheduling gate (agents/README.md)
+    multikueue            nominate worker clusters for Kueue's MultiKueue (agents/README.md)
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ import argparse
 import shlex
 import sys
 
-from agents.cli import catalogue, learning, serving
+from agents.cli import catalogue, kubernetes, learning, serving
 from gcn_env.errors import UserError
 
-GROUPS = (catalogue, learning, serving)
+GROUPS = (catalogue, learning, serving, kubernetes)
 
 
 def main(argv: list[str] | None = None) -> int:

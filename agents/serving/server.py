@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import logging
 import os
 import signal
@@ -16,7 +15,7 @@ from typing import Any
 
 import uvicorn
 
-from agents.adapters.kubernetes import DEFAULTS, Nodes, node_pattern
+from agents.adapters.kubernetes import Nodes, node_pattern, pod_defaults
 from agents.policy import RulePolicy, load
 from agents.serving.app import Service, application
 from agents.serving.decide import Decider
@@ -144,16 +143,7 @@ def _tokenless(options: ServeOptions) -> tuple[str, ...]:
 
 def nodes_of(options: ServeOptions) -> Nodes:
     """How nodes belong to pools, and what pods do not say."""
-    defaults = dict(DEFAULTS)
-    if options.pod_defaults is not None:
-        try:
-            given = json.loads(Path(options.pod_defaults).read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"--pod-defaults {options.pod_defaults}: {error}") from None
-        if not isinstance(given, dict):
-            raise UserError(f"--pod-defaults {options.pod_defaults}: wanted a JSON object of a job's fields")
-        defaults |= given
-    return Nodes(options.pool_label, node_pattern(options.node_pattern), defaults)
+    return Nodes(options.pool_label, node_pattern(options.node_pattern), pod_defaults(options.pod_defaults))
 
 
 def service_of(options: ServeOptions, world: World) -> Service:

@@ -4,9 +4,9 @@ Only `api` and what stands on it (`fleet`, `gates`, `multikueue`) need httpx; a 
 """
 
 from agents.adapters.kubernetes.extender import MAX_SCORE, arguments, filter_nodes, prioritize_nodes
-from agents.adapters.kubernetes.pods import DEFAULTS, Nodes, PodError, job_of, node_pattern
+from agents.adapters.kubernetes.pods import DEFAULTS, Nodes, PodError, job_of, node_pattern, pod_defaults
 
 __all__ = [
     "DEFAULTS", "MAX_SCORE", "Nodes", "PodError", "arguments", "filter_nodes", "job_of", "node_pattern",
-    "prioritize_nodes",
+    "pod_defaults", "prioritize_nodes",
 ]  # fmt: skip

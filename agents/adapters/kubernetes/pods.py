@@ -1,13 +1,15 @@
-"""Kubernetes' objects as a fleet's: a pod is a job, described by annotations `gcn.io/FIELD` (fields of a snapshot's jobs).
+"""Kubernetes' objects as a fleet's: a pod is a job, described by annotations `gcn.io/FIELD` (fields of a job).
 
 A node belongs to a pool: by labels, else by a pattern over its name.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gcn_env.errors import UserError
@@ -51,6 +53,23 @@ class Nodes:
             if found:
                 return f"{found['region']}/{found['pool']}"
         return None
+
+
+def pod_defaults(path: str | None) -> dict[str, Any]:
+    """What pods do not say: the fields in a JSON file, over `DEFAULTS`.
+
+    Raises:
+        UserError: if there is no such file, or it holds no object.
+    """
+    if path is None:
+        return dict(DEFAULTS)
+    try:
+        given = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"--pod-defaults {path}: {error}") from None
+    if not isinstance(given, dict):
+        raise UserError(f"--pod-defaults {path}: wanted a JSON object of a job's fields")
+    return {**DEFAULTS, **given}
 
 
 def node_pattern(text: str | None) -> re.Pattern[str] | None:
