@@ -13,8 +13,8 @@ def add(verbs: Any) -> None:
     gates = verbs.add_parser(
         "gates",
         help="place pods that carry the scheduling gate gcn.io/placement",
-        description="Watches pods with the scheduling gate gcn.io/placement, asks a served policy, and lets them go with "
-        "a node selector. Tells the server of the cluster's pools and jobs meanwhile.",
+        description="Watches pods with the scheduling gate gcn.io/placement, asks a served policy, and lets them go "
+        "with a node selector. Tells the server of the cluster's pools and jobs meanwhile.",
     )
     gates.add_argument("--namespace", default=None, help="only pods of this namespace (all)")
     gates.add_argument(
@@ -28,7 +28,7 @@ def add(verbs: Any) -> None:
     )
     queues.add_argument(
         "--clusters", required=True,
-        help='JSON file: {"NAME": {"pools": ["REGION/POOL"], "kubeconfig": "FILE"}}; with kubeconfigs, snapshots are sent',
+        help='JSON file: {"NAME": {"pools": ["REGION/POOL"], "kubeconfig": "FILE"}}; kubeconfigs are for snapshots',
     )  # fmt: skip
     queues.add_argument("--check", default=None, help="name of the MultiKueue admission check (any)")
     for verb in (gates, queues):

@@ -18,6 +18,7 @@ from agents.adapters.kubernetes.fleet import Fleet
 
 log = logging.getLogger("gcn.kubernetes")
 AT_ONCE = 50  # objects looked at between two looks at events
+_PATCHED = {404: "gone", 409: "changed", 422: "changed"}  # statuses of patches that came too late
 STUCK_S = 120.0  # without a turn of the loop after which a kubelet should start it anew
 
 
@@ -100,10 +101,11 @@ class Controller(ABC):
                 outcome, again_s = self.act(one.item)
             except ApiError as error:
                 log.warning("%s", error)
-                outcome, again_s = (
-                    {404: "gone", 409: "changed", 422: "changed"}.get(error.status, "failed"),
-                    10.0,
-                )
+                if error.status in (0, *AGAIN):  # it is away: what else is due would only wait for it, too
+                    one.due = self.clock() + 1.0
+                    self.outcomes["failed"] += 1
+                    return
+                outcome, again_s = _PATCHED.get(error.status, "failed"), 10.0
             one.due = self.clock() + again_s
             self.outcomes[outcome] += 1
             meta = one.item["metadata"]
