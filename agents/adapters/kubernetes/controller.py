@@ -159,7 +159,7 @@ def run(controller: Controller, health: Health | None = None) -> None:
         if health is not None:
             health.beat(controller)
     api.close()
-    listener.join(api.timeout_s)
+    listener.join(1.0)  # it may hang in a watch, and keeps nothing
 
 
 class Health:

@@ -200,8 +200,10 @@ def test_a_forgotten_version_is_listed_again(kube, api):
     kube.cut += 1
     until(lambda: [kind for kind, _ in seen].count(LIST) == 2)
     kube.put("pods", pod("b"))
-    kube.compact()  # while nobody watches, history goes
-    until(lambda: any(k == LIST and len(v) == 2 for k, v in seen) or names(seen, "ADDED")[-1:] == ["b"])
+    until(lambda: names(seen, "ADDED") == ["a", "b"])
+    kube.compact()  # history goes, and with it the version that the next watch would begin from
+    until(lambda: [kind for kind, _ in seen].count(LIST) == 3)
+    assert len(seen[-1][1]) == 2
 
 
 def test_a_server_that_starts_late_and_goes_away(kube, running, waits):
