@@ -72,6 +72,7 @@ class ServeOptions:
     node_pattern: str | None = None
     pod_defaults: str | None = None
     k8s_without_token: bool = False
+    skypilot_without_token: bool = False
 
 
 def _loopback(host: str) -> bool:
@@ -131,14 +132,17 @@ def tls_of(options: ServeOptions) -> dict[str, Any]:
 
 
 def _tokenless(options: ServeOptions) -> tuple[str, ...]:
-    """kube-scheduler can send no header: its client certificate stands for the token."""
-    if options.client_ca is not None:
-        return ("/k8s/",)
-    if options.k8s_without_token:
-        if not _loopback(options.host):
-            raise UserError("--k8s-without-token is for loopback; elsewhere use mTLS: --client-ca FILE")
-        return ("/k8s/",)
-    return ()
+    """Kube-scheduler and SkyPilot send no header: a client certificate, or loopback, stands for the token."""
+    found = []
+    for without, flag, prefix in (
+        (options.k8s_without_token, "--k8s-without-token", "/k8s/"),
+        (options.skypilot_without_token, "--skypilot-without-token", "/skypilot"),
+    ):
+        if without and options.client_ca is None and not _loopback(options.host):
+            raise UserError(f"{flag} is for loopback; elsewhere use mTLS: --client-ca FILE")
+        if without or (options.client_ca is not None and prefix == "/k8s/"):
+            found.append(prefix)
+    return tuple(found)
 
 
 def nodes_of(options: ServeOptions) -> Nodes:

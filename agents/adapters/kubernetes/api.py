@@ -75,8 +75,9 @@ class Api:
         self.stop = stop or threading.Event()
         self.wait, self.watch_s, self.timeout_s = wait or self.stop.wait, watch_s, timeout_s
         self._client = httpx.Client(
-            base_url=access.server, auth=access.auth(), verify=access.tls if access.tls is not None else True,
-            timeout=timeout_s, trust_env=False, headers={"Accept": "application/json", "User-Agent": "gcn-env"},
+            base_url=access.server, auth=access.auth(), timeout=timeout_s, trust_env=False,
+            verify=access.tls or False,  # without: plain HTTP on loopback, for which no authorities need be read
+            headers={"Accept": "application/json", "User-Agent": "gcn-env"},
         )  # fmt: skip
 
     def close(self) -> None:

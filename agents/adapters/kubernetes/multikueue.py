@@ -35,7 +35,7 @@ def read_clusters(path: str | Path) -> dict[str, dict[str, Any]]:
         UserError: if it is none.
     """
     try:
-        found = json.loads(Path(path).read_text())
+        found: dict[str, dict[str, Any]] = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"clusters file {path}: {error}") from None
     right = isinstance(found, dict) and all(
