@@ -24,8 +24,8 @@ def options(ranking: Sequence[str]) -> dict[str, Any]:
     """For `task.options(**...)` and `Actor.options(**...)`: the first pool, and the others should no node be there.
 
     Args:
-        ranking: pools `REGION/POOL`, best first. An empty one gives no options: Ray places by itself. A selector that
-            no node will ever match, and no fallback behind it, waits for ever.
+        ranking: pools `REGION/POOL`, best first. An empty one gives no options: Ray places by itself. With one pool,
+            a task waits for it, for ever if need be; with more, Ray may also take another while the first is full.
     """
     if not ranking:
         return {}
