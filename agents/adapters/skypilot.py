@@ -49,8 +49,9 @@ def admit(
         Rejected: for what is no request, and for a task that may run in none of its regions.
     """
     request, task = _request(body)
-    resources = task.get("resources")
-    entries = resources.get("any_of") if isinstance(resources, dict) else None
+    said = task.get("resources")
+    resources: dict[str, Any] = said if isinstance(said, dict) else {}
+    entries = resources.get("any_of")
     if not entries:
         return _answer(request, request["task"]), None
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
@@ -72,7 +73,7 @@ def admit(
         raise Rejected(f"task {task.get('name')}: {error}") from None
     kept = _kept(decision, entries, by_entry)
     rest = {k: v for k, v in resources.items() if k != "any_of"}
-    task["resources"] = rest | kept[0] if len(kept) == 1 else rest | {"any_of": kept}
+    task["resources"] = rest | dict(kept[0]) if len(kept) == 1 else rest | {"any_of": kept}
     return _answer(request, yaml.safe_dump(task, sort_keys=False)), decision
 
 
@@ -136,7 +137,9 @@ def _job(
         {"metadata": {"namespace": "skypilot", "name": name, "annotations": notes}}, {**DEFAULTS, **defaults}
     )
     if PREFIX + "gang" not in notes:
-        first = next((r for r in (resources, *resources["any_of"]) if r.get("accelerators")), {})
+        first: Mapping[str, Any] = next(
+            (r for r in (resources, *resources["any_of"]) if r.get("accelerators")), {}
+        )
         job["gang"] = float(task.get("num_nodes") or 1) * _count(first.get("accelerators"))
     return job
 

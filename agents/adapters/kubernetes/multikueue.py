@@ -35,7 +35,7 @@ def read_clusters(path: str | Path) -> dict[str, dict[str, Any]]:
         UserError: if it is none.
     """
     try:
-        found: dict[str, dict[str, Any]] = json.loads(Path(path).read_text())
+        found: Any = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"clusters file {path}: {error}") from None
     right = isinstance(found, dict) and all(
@@ -49,7 +49,8 @@ def read_clusters(path: str | Path) -> dict[str, dict[str, Any]]:
         raise UserError(
             f'clusters file {path}: wanted {{"NAME": {{"pools": ["REGION/POOL"], "kubeconfig": "FILE"}}}}'
         )
-    return found
+    clusters: dict[str, dict[str, Any]] = found
+    return clusters
 
 
 class Dispatcher(Controller):
