@@ -21,9 +21,10 @@ Verbs:
     serve DIR             answer real schedulers and plants over HTTP (agents/README.md)
     shadow LOG            what a shadowed policy would have saved, from a decision log
     counterfactual LOG    a recorded cluster log under other policies, in money
-    bms-device SCENARIO   a simulated plant as a BACnet/IP device
-    bms POLICY            drive a plant's set-points over BACnet/IP by a policy
-    bms-points PLANT      point list of a plant, as Markdown or as a Brick model
+    gates                 place gated pods of a Kubernetes cluster by a served policy
+    multikueue            nominate clusters for MultiKueue's workloads by a served policy
+    bms                   run a building's cooling by a served policy, over BACnet/IP
+    bms-device            a simulated building management system to try that on
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ import argparse
 import shlex
 import sys
 
-from agents.cli import building, catalogue, learning, looking, serving
+from agents.cli import building, catalogue, kubernetes, learning, looking, serving
 from gcn_env.errors import UserError
 
-GROUPS = (building, catalogue, learning, looking, serving)
+GROUPS = (building, catalogue, kubernetes, learning, looking, serving)
 
 
 def main(argv: list[str] | None = None) -> int:

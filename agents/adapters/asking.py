@@ -7,6 +7,7 @@ None with a reason, and the controller does what it does without a policy.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,14 @@ class Choice:
         return self.by != "none"
 
 
+def _tls(ca: Path | None, certificate: tuple[Path, Path] | None) -> ssl.SSLContext:
+    """Whom to trust, and who we are."""
+    context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+    if certificate is not None:
+        context.load_cert_chain(*map(str, certificate))
+    return context
+
+
 class Asker:
     """A client of `POST /v1/score`, with a deadline and a circuit breaker.
 
@@ -80,8 +89,7 @@ class Asker:
             base_url=url,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             timeout=timeout_s,
-            verify=True if ca is None else str(ca),
-            cert=None if certificate is None else (str(certificate[0]), str(certificate[1])),
+            verify=_tls(ca, certificate) if url.startswith("https://") else False,  # False: nothing to verify
             trust_env=False,
         )
 

@@ -95,6 +95,11 @@ def _serve_verbs(verbs: Any) -> None:
         action="store_true",
         help="Kubernetes: take extender calls without a token; loopback only",
     )
+    add(
+        "--skypilot-without-token",
+        action="store_true",
+        help="SkyPilot: take its requests without a token; loopback only",
+    )
     shadow = verbs.add_parser("shadow", help="what a shadowed policy would have saved, from a decision log")
     shadow.add_argument("decisions", metavar="LOG", help="file that `serve --log` wrote")
     other = verbs.add_parser("counterfactual", help="a recorded cluster log under other policies, in money")

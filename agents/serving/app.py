@@ -15,10 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agents.adapters.kubernetes import ExtenderError, Nodes, filter_nodes, prioritize_nodes
-from agents.bundle import Bundle, BundlePolicy, open_bundle
-from agents.bundle.load import self_test
-from agents.bundle.policy import check_levels
+from agents.adapters.kubernetes import Nodes, PodError, filter_nodes, prioritize_nodes
+from agents.adapters.skypilot import Rejected, admit
+from agents.bundle import Bundle, BundlePolicy
 from agents.serving import oip
 from agents.serving.decide import Decider
 from agents.serving.decision import Decision, NotReady
@@ -27,6 +26,7 @@ from agents.serving.guard import Envelope
 from agents.serving.log import DecisionLog, Lines
 from agents.serving.metrics import Metrics
 from agents.serving.openapi import document as openapi
+from agents.serving.opening import opened_bundle
 from agents.serving.scorers import BundleScorer
 from gcn_env.errors import UserError
 
@@ -79,18 +79,10 @@ class Service:
         if self.path is None:
             raise UserError("a rule is served, not a bundle: there is nothing to load again")
         try:
-            bundle = open_bundle(self.path, self.signer)
-            check_levels(bundle, self.decider.world, f"bundle {self.path}")
-            if bundle.manifest.view != "joint":
-                raise UserError(
-                    "the server decides for a whole fleet at once: export a policy of the joint view (PPO)"
-                )
-            policy = BundlePolicy(bundle)
-            self_test(bundle, policy.session)
+            return opened_bundle(self.path, self.decider.world, self.signer)
         except UserError:
             self.metrics.reloads.labels("refused").inc()
             raise
-        return policy
 
     def take(self, policy: BundlePolicy) -> str:
         """Serve a policy from now on."""
@@ -190,7 +182,7 @@ async def reload(service: Service, request: Request, body: bytes) -> Response:
 def _extend(service: Service, request: Request, body: bytes, verb: Any) -> Response:
     try:
         answer, decision = verb(service.decider, _body(body), service.nodes, _deadline(service, request))
-    except ExtenderError as error:
+    except PodError as error:
         return _json({"Error": str(error)}, 400)
     except NotReady as error:  # the scheduler goes on without us if the extender is `ignorable`
         return _json({"Error": str(error)}, 503)
@@ -207,6 +199,17 @@ def k8s_filter(service: Service, request: Request, body: bytes) -> Response:
 def k8s_prioritize(service: Service, request: Request, body: bytes) -> Response:
     """Extender v1 prioritize."""
     return _extend(service, request, body, prioritize_nodes)
+
+
+def skypilot(service: Service, request: Request, body: bytes) -> Response:
+    """SkyPilot's admin policy; 400 is how it is told no."""
+    try:
+        answer, decision = admit(service.decider, body, service.nodes.defaults, _deadline(service, request))
+    except Rejected as rejection:
+        return Response(str(rejection)[:2000], 400, {"content-type": "text/plain; charset=utf-8"})
+    if decision is not None:
+        service.note(decision, _identity(request))
+    return _json(answer)
 
 
 def _model(service: Service, request: Request) -> tuple[Bundle, BundlePolicy]:
@@ -291,6 +294,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/reload", reload),
     ("POST", "/k8s/filter", k8s_filter),
     ("POST", "/k8s/prioritize", k8s_prioritize),
+    ("POST", "/skypilot", skypilot),
     ("GET", "/v2", oip_server),
     ("GET", "/v2/health/live", live),
     ("GET", "/v2/health/ready", oip_ready),

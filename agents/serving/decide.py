@@ -94,7 +94,8 @@ class Decider:
             "policy": None if self.policy is None else self.policy.scorer.name, "fallback": self.fallback.name,
             "mode": self.options.mode, "canary": self.options.canary,
             "age_s": None if self.received is None else round(self.age_s, 3), "trouble": self._reason(),
-            "outside": self._outside, "jobs": len(self.live.ids), **self.live.report.as_dict(),
+            "outside": self._outside, "jobs": len(self.live.ids), "pools": list(self.world.pool_names),
+            "job_places": self.world.scenario.decisions.job_places, **self.live.report.as_dict(),
         }  # fmt: skip
 
     def _reason(self) -> str:

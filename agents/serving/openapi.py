@@ -166,6 +166,11 @@ def document() -> dict[str, Any]:
                 )
             )
         },
+        "/skypilot": {
+            "post": timed(
+                _operation("SkyPilot's RESTful admin policy", "its task, narrowed", "SkyPilot", usual)
+            )
+        },
         "/v2": {"get": _operation("Server metadata", "name, version, extensions", None, plain)},
         "/v2/models/{name}": {
             "get": _operation("Model metadata", "inputs and outputs", None, (*plain, "404"))
@@ -190,6 +195,10 @@ def document() -> dict[str, Any]:
                 "Ask": ask,
                 "ExtenderArgs": _extender(),
                 "Infer": _infer(),
+                "SkyPilot": {
+                    "type": "string",
+                    "description": "JSON of a request, with task and skypilot_config",
+                },
             },
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },

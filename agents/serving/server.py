@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import logging
 import os
 import signal
@@ -16,7 +15,7 @@ from typing import Any
 
 import uvicorn
 
-from agents.adapters.kubernetes import DEFAULTS, Nodes, node_pattern
+from agents.adapters.kubernetes import Nodes, node_pattern, pod_defaults
 from agents.policy import RulePolicy, load
 from agents.serving.app import Service, application
 from agents.serving.decide import Decider
@@ -73,6 +72,7 @@ class ServeOptions:
     node_pattern: str | None = None
     pod_defaults: str | None = None
     k8s_without_token: bool = False
+    skypilot_without_token: bool = False
 
 
 def _loopback(host: str) -> bool:
@@ -132,28 +132,22 @@ def tls_of(options: ServeOptions) -> dict[str, Any]:
 
 
 def _tokenless(options: ServeOptions) -> tuple[str, ...]:
-    """kube-scheduler can send no header: its client certificate stands for the token."""
-    if options.client_ca is not None:
-        return ("/k8s/",)
-    if options.k8s_without_token:
-        if not _loopback(options.host):
-            raise UserError("--k8s-without-token is for loopback; elsewhere use mTLS: --client-ca FILE")
-        return ("/k8s/",)
-    return ()
+    """Kube-scheduler and SkyPilot send no header: a client certificate, or loopback, stands for the token."""
+    found = []
+    for without, flag, prefix in (
+        (options.k8s_without_token, "--k8s-without-token", "/k8s/"),
+        (options.skypilot_without_token, "--skypilot-without-token", "/skypilot"),
+    ):
+        if without and options.client_ca is None and not _loopback(options.host):
+            raise UserError(f"{flag} is for loopback; elsewhere use mTLS: --client-ca FILE")
+        if without or (options.client_ca is not None and prefix == "/k8s/"):
+            found.append(prefix)
+    return tuple(found)
 
 
 def nodes_of(options: ServeOptions) -> Nodes:
     """How nodes belong to pools, and what pods do not say."""
-    defaults = dict(DEFAULTS)
-    if options.pod_defaults is not None:
-        try:
-            given = json.loads(Path(options.pod_defaults).read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"--pod-defaults {options.pod_defaults}: {error}") from None
-        if not isinstance(given, dict):
-            raise UserError(f"--pod-defaults {options.pod_defaults}: wanted a JSON object of a job's fields")
-        defaults |= given
-    return Nodes(options.pool_label, node_pattern(options.node_pattern), defaults)
+    return Nodes(options.pool_label, node_pattern(options.node_pattern), pod_defaults(options.pod_defaults))
 
 
 def service_of(options: ServeOptions, world: World) -> Service:

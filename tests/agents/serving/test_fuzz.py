@@ -35,6 +35,8 @@ KEYS = (
     "inputs",
     "gang",
 )
+SKY_TASK = "envs: {GCN_ORIGIN: north, GCN_JURISDICTIONS: any}\n"
+SKY_TASK += "resources: {any_of: [{infra: a/north}, {infra: b/south}]}"
 
 
 def mutated(value, rng, depth=0):
@@ -99,6 +101,7 @@ def seeds(snapshots):
         ("POST", "/v1/setpoints"): {},
         ("POST", "/k8s/filter"): {"Pod": pod, "Nodes": None, "NodeNames": ["north-gpu-1", "b"]},
         ("POST", "/k8s/prioritize"): {"Pod": pod, "Nodes": {"items": [{"metadata": {"name": "a"}}]}, "NodeNames": None},
+        ("POST", "/skypilot"): json.dumps({"task": SKY_TASK, "skypilot_config": "{}"}),
         ("POST", "/v2/models/tested/infer"): infer,
     }  # fmt: skip
 
