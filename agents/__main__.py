@@ -21,10 +21,11 @@ Verbs:
     serve DIR             answer real schedulers and plants over HTTP (agents/README.md)
     shadow LOG            what a shadowed policy would have saved, from a decision log
     counterfactual LOG    a recorded cluster log under other policies, in money
-    gates                 place gated pods of a Kubernetes cluster by a served policy
-    multikueue            nominate clusters for MultiKueue's workloads by a served policy
-    bms                   run a building's cooling by a served policy, over BACnet/IP
-    bms-device            a simulated building management system to try that on
+    gates                 place pods of a Kubernetes cluster that carry a scheduling gate (agents/README.md)
+    multikueue            nominate worker clusters for Kueue's MultiKueue (agents/README.md)
+    bms POLICY            drive a plant's set-points over BACnet/IP by a policy (agents/README.md)
+    bms-device SCENARIO   a simulated plant as a BACnet/IP device
+    bms-points PLANT      point list of a plant, as Markdown or as a Brick model
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import sys
 from agents.cli import building, catalogue, kubernetes, learning, looking, serving
 from gcn_env.errors import UserError
 
-GROUPS = (building, catalogue, kubernetes, learning, looking, serving)
+GROUPS = (catalogue, learning, looking, serving, kubernetes, building)
 
 
 def main(argv: list[str] | None = None) -> int:
