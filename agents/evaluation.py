@@ -7,8 +7,9 @@ trace windows are kept apart by the split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -150,6 +151,7 @@ def evaluate(
     batch: int = BATCH,
     threads: int = 1,
     learned: Iterable[str] = (),
+    run: Runner | None = None,
 ) -> Results:
     """Run every policy through the same episodes.
 
@@ -168,6 +170,7 @@ def evaluate(
         batch: most environments in one batch; results do not depend on it.
         threads: of the simulator; results do not depend on it.
         learned: names of the policies that were trained.
+        run: does the units of work, here and one after the other if not given; results do not depend on it.
 
     Raises:
         UserError: if there is nothing to evaluate.
@@ -180,34 +183,42 @@ def evaluate(
     out = {n: np.full((len(team), episodes, len(KPIS)), np.nan) for n, team in teams.items()}
     start = np.zeros((episodes, 2))
     records: dict[str, Record] = {}
-    total, done, finished = episodes * sum(map(len, teams.values())), 0, 0
-    through: list[str] = []  # policies that have finished the running batch
+    starts = range(0, episodes, batch)
+    units = [
+        Unit(n, i, policy, at, seeds[at : at + batch], split, keep if at == i == 0 else 0, threads)
+        for at in starts
+        for n, team in teams.items()
+        for i, policy in enumerate(team)
+    ]
+    left = {at: [(u.name, u.member) for u in units if u.first == at] for at in starts}
+    tick = _Tick(progress, units)
+    interrupted = False
     try:
-        for at in range(0, episodes, batch):
-            rows, through = slice(at, min(at + batch, episodes)), []
-            size = rows.stop - rows.start
-            for name, team in teams.items():
-                for i, policy in enumerate(team):
-                    run = _Run(world, policy, seeds[rows], split, keep if at == i == 0 else 0, threads)
-                    out[name][i, rows], start[rows], record = run(_tick(progress, name, done, size, total))
-                    if record is not None:
-                        records[name] = record
-                    done += size
-                through.append(name)
-            finished = rows.stop
+        for k, (values, began, record) in (run or one_by_one)(world, units, tick):
+            unit = units[k]
+            rows = slice(unit.first, unit.first + unit.seeds.size)
+            out[unit.name][unit.member, rows], start[rows] = values, began
+            if record is not None:
+                records[unit.name] = record
+            left[unit.first].remove((unit.name, unit.member))
+            tick(k, 1.0)
     except KeyboardInterrupt:
-        if not finished and not through:
-            raise
-        if not finished:  # inside the first batch: keep the policies that are through it
-            teams = {n: teams[n] for n in through}
-            finished = min(batch, episodes)
+        interrupted = True
+    whole = [at for at, missing in left.items() if not missing]
+    whole = [at for k, at in enumerate(whole) if at == k * batch]  # without gaps
+    if interrupted and not whole:  # inside the first batch: keep the policies that are through it
+        teams = {n: team for n, team in teams.items() if n not in {name for name, _ in left[0]}}
+        whole = [0]
+        if not teams:
+            raise KeyboardInterrupt
+    finished = min(len(whole) * batch, episodes)
     kept = {n: out[n][:, :finished] for n in teams}
     return Results(
         policies=tuple(teams),
         kpis=np.stack([x.mean(axis=0) for x in kept.values()]),
         seeds=seeds[:finished],
         start=start[:finished],
-        records={n: r for n, r in records.items() if n in teams},
+        records={n: records[n] for n in teams if n in records},
         region_names=tuple(world.region_names),
         asked=episodes,
         unfinished=tuple(n for n in policies if n not in teams),
@@ -216,62 +227,89 @@ def evaluate(
     )
 
 
-def _tick(progress: Progress | None, name: str, done: int, size: int, total: int) -> Callable[[float], None]:
-    """Report the share of a batch as a share of everything."""
+@dataclass(frozen=True)
+class Unit:
+    """A unit of work: one policy through one batch of episodes. What comes of it depends on nothing else.
 
-    def tick(share: float) -> None:
-        if progress is not None:
-            progress(name, (done + share * size) / total)
+    Attributes:
+        name: of the policy.
+        member: its place in a team.
+        policy: it.
+        first: number of the batch's first episode.
+        seeds: uint64 `[B]`.
+        split: data window.
+        keep: episodes whose hourly record is kept.
+        threads: of the simulator.
+    """
 
-    return tick
+    name: str
+    member: int
+    policy: Policy
+    first: int
+    seeds: npt.NDArray[np.uint64]
+    split: str
+    keep: int
+    threads: int
 
-
-class _Run:
-    """One policy through one batch of episodes."""
-
-    def __init__(
-        self,
-        world: Any,
-        policy: Policy,
-        seeds: npt.NDArray[np.uint64],
-        split: str,
-        keep: int,
-        threads: int,
-    ) -> None:
+    def play(self, world: Any, tick: Callable[[float], None]) -> Outcome:
+        """Do it; `tick` is told the share of the episodes that has passed."""
         from gcn_env.sim import Sim  # here, so that reports of stored results need no compiled kernels
 
-        view: Any = getattr(policy, "view", "joint")
-        self.policy, self.size, self.horizon = policy, seeds.size, int(world.horizon)
-        self.sim = Sim(world, seeds.size, split=split, view=view, autoreset=False, threads=threads)
-        self.sim.reset(seeds)
-        clock = self.sim.state.clock
-        self.start = np.stack([clock.year.astype(np.float64), clock.start_h], axis=-1)
-        self.recorder: Recorder | None = None
-        if keep:
-            self.recorder = Recorder(
-                world.pool_region, world.n_regions, self.horizon, world.step_h, min(keep, self.size)
+        view: Any = getattr(self.policy, "view", "joint")
+        size, horizon = self.seeds.size, int(world.horizon)
+        sim = Sim(world, size, split=self.split, view=view, autoreset=False, threads=self.threads)
+        sim.reset(self.seeds)
+        clock = sim.state.clock
+        start = np.stack([clock.year.astype(np.float64), clock.start_h], axis=-1)
+        recorder, memory = None, None
+        if self.keep:
+            recorder = Recorder(
+                world.pool_region, world.n_regions, horizon, world.step_h, min(self.keep, size)
             )
-
-    def __call__(
-        self, tick: Callable[[float], None]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Record | None]:
-        sim, memory = self.sim, None
-        begins = np.ones(self.size, np.bool_)
-        done = np.zeros(self.size, np.bool_)
-        out = np.empty((self.size, len(KPIS)))
+        begins, done = np.ones(size, np.bool_), np.zeros(size, np.bool_)
+        out = np.empty((size, len(KPIS)))
         while not done.all():
             actions, memory = self.policy.predict(
                 sim.obs, state=memory, episode_start=begins, deterministic=True
             )
             sim.step(actions)
             begins[:] = False
-            if self.recorder is not None:
-                self.recorder.add(sim.state, sim.closed & ~done)
+            if recorder is not None:
+                recorder.add(sim.state, sim.closed & ~done)
             ended = sim.done & ~done
             if ended.any():
                 out[ended] = kpis(
                     sim.last_terms_sum[ended], sim.last_flows_sum[ended], sim.last_counts_sum[ended]
                 )
                 done |= ended
-            tick(float(np.minimum(sim.state.clock.step, self.horizon).mean()) / self.horizon)
-        return out, self.start, None if self.recorder is None else self.recorder.finish()
+            tick(float(np.minimum(sim.state.clock.step, horizon).mean()) / horizon)
+        return out, start, None if recorder is None else recorder.finish()
+
+
+# Key figures `[B, len(KPIS)]`, year and hour at which each episode began `[B, 2]`, hourly record of the first ones.
+Outcome = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Record | None]
+# Of a world, units of it and what is told (number of a unit, its share done): numbers of units and what came of them,
+# in any order.
+Runner = Callable[[Any, Sequence[Unit], Callable[[int, float], None]], Iterator[tuple[int, Outcome]]]
+
+
+def one_by_one(
+    world: Any, units: Sequence[Unit], tick: Callable[[int, float], None]
+) -> Iterator[tuple[int, Outcome]]:
+    """Units in their order, in this process."""
+    for k, unit in enumerate(units):
+        yield k, unit.play(world, partial(tick, k))
+
+
+class _Tick:
+    """Reports shares of units as a share of everything."""
+
+    def __init__(self, progress: Progress | None, units: Sequence[Unit]) -> None:
+        self._progress, self._names = progress, [u.name for u in units]
+        self._sizes = np.array([u.seeds.size for u in units], np.float64)
+        self._shares = np.zeros(len(units))
+
+    def __call__(self, k: int, share: float) -> None:
+        self._shares[k] = share
+        if self._progress is not None:
+            self._progress(self._names[k], float(self._shares @ self._sizes / self._sizes.sum()))
