@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agents import console, report
-from agents.evaluation import Progress, Results, evaluate, name_policies
+from agents.evaluation import Progress, Results, Runner, evaluate, name_policies
 from agents.provenance import provenance
 from gcn_env import load_world
 from gcn_env.errors import UserError
@@ -65,6 +65,9 @@ class Args:
     threads: int = 1
     """Threads of the simulator; results do not depend on it."""
 
+    ray: str | None = None
+    """Evaluate on a Ray cluster: its address (HOST:PORT or auto), or `local`; results do not depend on it."""
+
     overwrite: bool = False
     """Replace an earlier report in --out."""
 
@@ -102,10 +105,11 @@ def run(args: Args, command: str) -> int:
     report.prepare(out, overwrite=args.overwrite)
     learned = [name for name, team in specs.items() if not team[0].startswith("rule:")]
     with ExitStack() as stack:
+        work = None if args.ray is None else runner(stack, args.ray)
         bar = None if args.quiet else console.progress_bar(stack)
         results = evaluate(
             world, policies, args.episodes, args.seed, args.split, bar,
-            keep=args.keep, threads=args.threads, learned=learned,
+            keep=args.keep, threads=args.threads, learned=learned, run=work,
         )  # fmt: skip
         if args.bound:
             results = bounded(world, results, args.split, bar)
@@ -122,6 +126,16 @@ def run(args: Args, command: str) -> int:
         console.show(comparison, out)
     cut = results.interrupted or (args.bound and results.bound is None)
     return 130 if cut else 0
+
+
+def runner(stack: ExitStack, address: str) -> Runner:
+    """Does units of work on a cluster, until `stack` is left."""
+    from agents.cluster import connect
+
+    cluster = stack.enter_context(connect(address))
+    from agents.cluster import episodes  # once it is known that Ray is installed
+
+    return episodes.runner(cluster)
 
 
 def bounded(world: World, results: Results, split: str, bar: Progress | None) -> Results:
