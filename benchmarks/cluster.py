@@ -3,9 +3,9 @@
     sudo python benchmarks/cluster.py [--parts evaluation training overhead] [--scenario default] [--out cluster.json]
 
 Two network namespaces joined by a cable stand for two hosts with addresses of their own (Linux, root, `ip` of
-iproute2); a cluster with a token spans them, one core each. `evaluation`: results beside those of one process, with a node
-killed in the middle. `training`: a collector is killed, then a node, then the node comes back. `overhead`: whole-rollout
-collectors beside the plain trainer on the same cores; needs no namespaces. Prints and writes JSON.
+iproute2); a cluster with a token spans them, one core each. `evaluation`: results beside those of one process, with a
+node killed in the middle. `training`: a collector is killed, then a node, then the node comes back. `overhead`: whole-
+rollout collectors beside the plain trainer on the same cores; needs no namespaces. Prints and writes JSON.
 """
 
 from __future__ import annotations
