@@ -1,20 +1,27 @@
 """What needs no Ray: what is said where it is missing, how nodes are compared, and work that another may do."""
 
+import argparse
 import json
+import re
+import shlex
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 
 import agents.cluster
 import evaluate
 import train
-from agents.__main__ import main
+from agents.__main__ import GROUPS, main
 from agents.cluster import probe
 from agents.evaluation import evaluate as evaluated
 from agents.evaluation import one_by_one
 from gcn_env.errors import UserError
 from tests.agents.test_evaluation import Masked
+from tests.agents.test_tune import TINY
 from tests.house.tools import succeeds
 from tests.worlds import world
 
@@ -108,3 +115,50 @@ def test_an_address_without_ray_is_one_line(monkeypatch):
     monkeypatch.setattr(agents.cluster, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"gcn-env\[ray\]"):
         agents.cluster.connect("local")
+
+
+PAGE = Path(agents.cluster.__file__).with_name("README.md")
+BLOCK = re.compile(r"<!-- (?P<name>[\w-]+) -->\n```python\n(?P<code>.*?)```", re.S)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("submitit") is None, reason="submitit is not installed; pip install submitit")
+@pytest.mark.parametrize(("name", "printed"), [("submitit", "seed-2"), ("submitit-evaluation", "[")])
+def test_what_the_page_says_of_submitit(root, tmp_path, name, printed):
+    """Smaller, and by submitit's local executor where there is no Slurm."""
+    code = {found["name"]: found["code"] for found in BLOCK.finditer(PAGE.read_text())}[name]
+    tiny = {**TINY, "timesteps": 256, "evaluation.episodes": 1}
+    smaller = {
+        '"full", [0, 1, 2]': '"smoke", [0, 1, 2]',
+        "{}, {},": f"{tiny}, {{}},",
+        '("default")': '("smoke")',
+        "200, run": "40, run",
+        'AutoExecutor("slurm-logs")': 'AutoExecutor("slurm-logs", cluster="local")',
+    }
+    for old, new in smaller.items():
+        code = code.replace(old, new)
+    (tmp_path / "script.py").write_text(code)
+    assert printed in succeeds([sys.executable, "script.py"], tmp_path, PYTHONPATH=str(root)).splitlines()[-2]
+
+
+def test_the_page_names_commands_that_exist():
+    """Every command of the table and of the shell blocks parses, `ray` itself apart."""
+    text = PAGE.read_text()
+    words = [
+        shlex.split(w) for w in re.findall(r"python ((?:evaluate|train)\.py[^\n`]*|-m agents [^\n`]*)", text)
+    ]
+    assert len(words) >= 5
+    for line in words:
+        if line[0] == "-m":
+            parser_of_agents().parse_args(line[2:])
+        else:
+            module = {"evaluate.py": evaluate, "train.py": train}[line[0]]
+            tyro.cli(module.Args, args=line[1:])
+
+
+def parser_of_agents():
+    parser = argparse.ArgumentParser()
+    verbs = parser.add_subparsers()
+    for group in GROUPS:
+        group.add(verbs)
+    return parser
