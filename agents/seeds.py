@@ -104,9 +104,20 @@ def open_folders(new: Plan, world: Any) -> list[int]:
     return [s for s in new.seeds if new.folder(s).progress().get("status") != "finished"]
 
 
+def go_on(run: RunFolder, recipe: Recipe, worlds: Sequence[Any], **options: Any) -> None:
+    """Train in a run folder, from its last checkpoint if it has one; `options` are those of `agents.training.train`."""
+    from agents.training import train
+
+    if run.timesteps >= recipe.timesteps:
+        run.note(status="finished")  # it was stopped between its last checkpoint and this word
+        return
+    world, *others = worlds
+    train(world, recipe, run, resume=bool(run.steps()), quiet=True, others=others, **options)
+
+
 def work(new: Plan, seed: int) -> None:
     """In a process of its own: train one seed, from its last checkpoint if it has one. SIGINT: save and stop."""
-    from agents.training import Flag, Interrupted, train
+    from agents.training import Flag, Interrupted
 
     flag = Flag()
 
@@ -114,10 +125,8 @@ def work(new: Plan, seed: int) -> None:
         flag.raised = True
 
     signal.signal(signal.SIGINT, stop)
-    run = new.folder(seed)
-    world, *others = worlds(new)
     try:
-        train(world, new.of(seed), run, resume=bool(run.steps()), quiet=True, flag=flag, others=others)
+        go_on(new.folder(seed), new.of(seed), worlds(new), flag=flag)
     except Interrupted:
         raise SystemExit(130) from None
 

@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from agents.cluster.session import Cluster, compiled, opened, plain_errors, prepare, remote
 from agents.recipe import Recipe
 from agents.runs import RunFolder, atomic_write
+from agents.seeds import go_on
 from gcn_env.errors import UserError
 
 SEND_S = 10.0  # between looks at what has changed
@@ -92,14 +93,11 @@ def train_seeds(
 
 def train_there(here: dict[str, Any], worlds: bytes, recipe: Recipe, name: str, files: Any) -> None:
     """In a worker: the run in folder `name`, from where it stopped."""
-    from agents.training import train
-
     prepare(here)
-    world, *others = opened(worlds)
-    compiled(world, recipe.view)
+    fleets = opened(worlds)
+    compiled(fleets[0], recipe.view)
     with mirrored(name, files) as (run, _):
-        if run.timesteps < recipe.timesteps:
-            train(world, recipe, run, resume=bool(run.steps()), quiet=True, others=others)
+        go_on(run, recipe, fleets)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from agents import recipe as recipes
 from agents import runs
 from agents.cluster.folders import desk, mirrored
 from agents.cluster.session import RETRIES, Cluster, compiled, opened, plain_errors, prepare
+from agents.seeds import go_on
 from agents.space import Search, kind_of, open_folder, read_space, values_text
 from gcn_env.errors import UserError
 from gcn_env.scenario.load import apply_overrides
@@ -110,16 +111,14 @@ def trial(
     command: str,
 ) -> None:  # fmt: skip
     """In a worker: one run, from where it stopped; its validations are reported."""
-    from agents.training import train
-
     prepare(here)
-    world, *others = opened(worlds)
+    fleets = opened(worlds)
     number = int(tune.get_context().get_trial_id().rsplit("_", 1)[1])
     recipe = recipes.checked(apply_overrides(base, {**config, "seed": seed + number}), f"trial {number}")
-    compiled(world, recipe.view)
+    compiled(fleets[0], recipe.view)
     with mirrored(f"trial-{number:04d}", files) as (run, send):
         if not run.path.exists():
-            runs.create(run.path, recipe, world, f"{command} # trial {number}: {values_text(config)}")
+            runs.create(run.path, recipe, fleets[0], f"{command} # trial {number}: {values_text(config)}")
         best = float(run.progress().get("best_validation_usd", np.inf))
 
         def watch(timesteps: int, usd: float) -> None:
@@ -128,10 +127,9 @@ def trial(
             send()
             tune.report({"timesteps": timesteps, "usd": usd, "best_usd": best, "run": run.path.name})
 
-        if run.timesteps < recipe.timesteps:
-            train(world, recipe, run, resume=bool(run.steps()), quiet=True, watch=watch, others=others)
-        else:
+        if run.timesteps >= recipe.timesteps:
             watch(run.timesteps, best)
+        go_on(run, recipe, fleets, watch=watch)
 
 
 def _table(

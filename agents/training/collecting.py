@@ -83,7 +83,8 @@ class Collector:
         places: Sequence[Any],
         factory: MakeSim | None = None,
     ) -> None:
-        part = recipe.model_copy(update={"envs": envs})
+        ppo = recipe.ppo.model_copy(update={"batch_size": recipe.ppo.n_steps})  # it never learns: any that divides
+        part = recipe.model_copy(update={"envs": envs, "ppo": ppo})
         self._learner = build(worlds[0], part, "cpu", factory, worlds[1:])
         for turn, place in enumerate(places):
             self._learner.enter(turn)
