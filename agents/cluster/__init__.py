@@ -5,6 +5,8 @@ Nothing here is needed on one machine. Ray is imported when a cluster is asked f
 
 from __future__ import annotations
 
+import os
+import secrets
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -29,6 +31,14 @@ def connect(address: str) -> AbstractContextManager[Cluster]:
     """
     if find_spec("ray") is None:
         raise UserError("--ray needs one more package: pip install 'gcn-env[ray]'")
+    if address == LOCAL:
+        _secure()  # Ray reads it when it is imported
     from agents.cluster.session import session
 
     return session(address)
+
+
+def _secure() -> None:
+    """Ray listens on all addresses of this machine: nobody else may run code on a cluster made for the occasion."""
+    if not any(os.environ.get(f"RAY_AUTH_{name}") for name in ("MODE", "TOKEN", "TOKEN_PATH")):
+        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)

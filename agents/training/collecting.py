@@ -83,7 +83,9 @@ class Collector:
         places: Sequence[Any],
         factory: MakeSim | None = None,
     ) -> None:
-        ppo = recipe.ppo.model_copy(update={"batch_size": recipe.ppo.n_steps})  # it never learns: any that divides
+        ppo = recipe.ppo.model_copy(
+            update={"batch_size": recipe.ppo.n_steps}
+        )  # it never learns: any that divides
         part = recipe.model_copy(update={"envs": envs, "ppo": ppo})
         self._learner = build(worlds[0], part, "cpu", factory, worlds[1:])
         for turn, place in enumerate(places):
