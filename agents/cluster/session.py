@@ -28,7 +28,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 REACH_S = 10.0  # for a connection to be accepted
-JOIN_S = 60  # for Ray to answer on it
+JOIN_S = 120  # for Ray to answer on it
 ASK_S = 180.0  # for nodes to say what they have: a first worker process takes seconds, many at once longer
 MUST_AGREE = tuple(p for p in PACKAGES if p not in ("gcn-env", "tensorboard", "matplotlib"))
 RETRIES = 20  # of a task whose worker or node was lost

@@ -1,12 +1,14 @@
 """Rollouts that others collect: what comes back, what is lost, where a run goes on. No Ray: all in this process."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 
 from agents import runs
 from agents.training import Interrupted, train
-from agents.training.checkpoints import latest
+from agents.training.checkpoints import latest, random_state, set_random_state
 from agents.training.collecting import (
     Collector,
     Gatherer,
@@ -26,6 +28,14 @@ from tests.agents.fakes import world
 from tests.agents.test_training import After, fake, same, small
 
 
+@contextmanager
+def elsewhere():
+    """As in another process: chance here is left as it was."""
+    state = random_state()
+    yield
+    set_random_state(state)
+
+
 class LocalCrew:
     """Collectors one after the other; `losses` are (rollout, collector) that do not answer and are replaced."""
 
@@ -35,13 +45,9 @@ class LocalCrew:
         self.collectors = [self.hire(rows) for rows in self.rows]
 
     def hire(self, rows):
-        return Collector(
-            self.learner.worlds,
-            self.learner.recipe,
-            rows.stop - rows.start,
-            places_of(self.learner, rows),
-            fake,
-        )
+        places, size = places_of(self.learner, rows), rows.stop - rows.start
+        with elsewhere():
+            return Collector(self.learner.worlds, self.learner.recipe, size, places, fake)
 
     def collect(self, order):
         answers = []
@@ -49,7 +55,8 @@ class LocalCrew:
             if (self.rollouts, k) in self.losses:
                 self.collectors[k] = self.hire(self.rows[k])
             else:
-                answers.append(collector.collect(order))
+                with elsewhere():
+                    answers.append(collector.collect(order))
         self.rollouts += 1
         return answers
 
