@@ -8,6 +8,7 @@ massively parallel hyperparameter tuning", MLSys 2020) lets the best third of th
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,8 +58,9 @@ def search(cluster: Cluster, choices: Search, command: str) -> str:
     first = load_world(base.scenario, dict(choices.scenario), choices.data)
     others = [load_world(name, {}, choices.data) for name in base.worlds]
     with plain_errors(cluster.address):
+        files = desk(cluster, choices.out)  # it is there as long as this name is
         given = tune.with_parameters(
-            trial, here=cluster.here, worlds=cluster.put([first, *others]), files=desk(cluster, choices.out),
+            trial, here=cluster.here, worlds=pickle.dumps([first, *others]), files=files,
             base=base.model_dump(mode="json"), seed=choices.seed, command=command,
         )  # fmt: skip
         trainable = tune.with_resources(given, {"cpu": 1})
