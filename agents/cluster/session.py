@@ -21,7 +21,8 @@ from agents.provenance import PACKAGES
 from gcn_env.errors import UserError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reads these when it is imported
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # 30 s are too few on a machine that is busy
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # 30 s are too few on a machine that is busy
+os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
 
 import ray
 from ray.exceptions import RayError, RayTaskError
