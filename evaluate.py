@@ -22,7 +22,7 @@ import tyro
 
 from agents import console, report, windows
 from agents.cards import card_of
-from agents.evaluation import Progress, Results, evaluate, name_policies
+from agents.evaluation import Progress, Results, Runner, evaluate, name_policies
 from agents.parts import Parts
 from agents.provenance import provenance
 from gcn_env import load_world
@@ -77,6 +77,9 @@ class Args:
     threads: int = 1
     """Threads of the simulator; results do not depend on it."""
 
+    ray: str | None = None
+    """Evaluate on a Ray cluster: its address (HOST:PORT or auto), or `local`; results do not depend on it."""
+
     overwrite: bool = False
     """Replace an earlier report in --out."""
 
@@ -123,10 +126,11 @@ def run(args: Args, command: str) -> int:
     parts = Parts(out, plan_of(args, world, specs), resume=args.resume)
     learned = [name for name, team in specs.items() if not team[0].startswith("rule:")]
     with ExitStack() as stack:
+        work = None if args.ray is None else runner(stack, args.ray)
         bar = None if args.quiet else console.progress_bar(stack)
         results = evaluate(
             world, policies, args.episodes, args.seed, args.split, bar,
-            keep=args.keep, threads=args.threads, learned=learned, store=parts,
+            keep=args.keep, threads=args.threads, learned=learned, store=parts, run=work,
         )  # fmt: skip
         if args.bound:
             results = bounded(world, results, args.split, bar)
@@ -202,6 +206,16 @@ def plan_of(args: Args, world: World, specs: Mapping[str, Sequence[str]]) -> dic
         "episodes": args.episodes, "seed": args.seed, "split": args.split, "keep": args.keep,
         "version": version("gcn-env"),
     }  # fmt: skip
+
+
+def runner(stack: ExitStack, address: str) -> Runner:
+    """Does units of work on a cluster, until `stack` is left."""
+    from agents.cluster import connect
+
+    cluster = stack.enter_context(connect(address))
+    from agents.cluster import episodes  # once it is known that Ray is installed
+
+    return episodes.runner(cluster)
 
 
 def bounded(world: World, results: Results, split: str, bar: Progress | None) -> Results:

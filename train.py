@@ -13,8 +13,10 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,6 +72,12 @@ class Args:
     threads: int | None = None
     """Threads of torch."""
 
+    ray: str | None = None
+    """Have rollouts collected on a Ray cluster: its address (HOST:PORT or auto), or `local`. PPO only."""
+
+    collectors: int | None = None
+    """How many collectors share the environments there, a core each; default: as many as the cores allow."""
+
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = ()
     """Scenario fields to change, e.g. `jobs.training.load=0.7`; `recipe.` before it changes the recipe."""
 
@@ -93,20 +101,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def start(args: Args, command: str) -> int:
     """Load, train, say what came of it."""
-    recipe, world, run = (begin if args.resume is None else again)(args, command)
+    if args.collectors is not None and args.ray is None:
+        raise UserError(
+            "--collectors says how many collect on a cluster; name it with --ray ADDRESS, or --ray local"
+        )
+    recipe, world, folder = (begin if args.resume is None else again)(args, command)
     from agents.training import Flag, Interrupted, train  # after the user's mistakes: torch takes seconds
 
     flag = Flag()
-    signal.signal(signal.SIGINT, lambda *_: stop(flag))
     resume = args.resume is not None
     others = [load_world(name, {}, args.data) for name in recipe.worlds]
-    try:
-        result = train(
-            world, recipe, run, resume=resume, device=args.device, quiet=args.quiet, flag=flag, others=others
-        )
-    except Interrupted:
-        print(f"stopped and saved; go on with: python train.py --resume {run.path}", file=sys.stderr)
-        return 130
+    with ExitStack() as stack:
+        crew = None if args.ray is None else hire(stack, args, recipe)
+        run = folder()
+        signal.signal(signal.SIGINT, lambda *_: stop(flag))
+        try:
+            result = train(
+                world, recipe, run, resume=resume, device=args.device, quiet=args.quiet, flag=flag,
+                others=others, crew=crew,
+            )  # fmt: skip
+        except Interrupted:
+            print(f"stopped and saved; go on with: python train.py --resume {run.path}", file=sys.stderr)
+            return 130
     if not args.quiet:
         print(
             f"{result['timesteps']:,} steps at {result['steps_per_s']:,.0f}/s; best validation cost "
@@ -114,6 +130,16 @@ def start(args: Args, command: str) -> int:
             f"compare: python evaluate.py --scenario {recipe.scenario} --policies rules run:{run.path}"
         )
     return 0
+
+
+def hire(stack: ExitStack, args: Args, recipe: Recipe) -> Any:
+    """Collectors on a cluster, until `stack` is left."""
+    from agents.cluster import connect
+
+    cluster = stack.enter_context(connect(str(args.ray)))
+    from agents.cluster import collectors  # once it is known that Ray is installed
+
+    return collectors.crew(cluster, args.collectors, recipe)
 
 
 def stop(flag: Any) -> None:
@@ -124,8 +150,8 @@ def stop(flag: Any) -> None:
     print("stopping after this update (Ctrl-C again: at once, keeping the last checkpoint)", file=sys.stderr)
 
 
-def begin(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
-    """A new run."""
+def begin(args: Args, command: str) -> tuple[Recipe, Any, Callable[[], runs.RunFolder]]:
+    """A new run, and what makes its folder."""
     for_recipe, for_scenario = recipes.split_overrides(args.overrides)
     flags = {
         "scenario": args.scenario, "algo": args.algo, "seed": args.seed, "timesteps": args.timesteps,
@@ -142,11 +168,11 @@ def begin(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
     tell(args, world)
     stem = f"{world.name}-{recipe.algo}-{recipe.seed}"
     path = args.run or runs.free_name(Path("runs"), stem)
-    return recipe, world, runs.create(path, recipe, world, command)
+    return recipe, world, partial(runs.create, path, recipe, world, command)
 
 
-def again(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
-    """A run that goes on."""
+def again(args: Args, command: str) -> tuple[Recipe, Any, Callable[[], runs.RunFolder]]:
+    """A run that goes on, and what opens its folder."""
     new = (args.scenario, args.algo, args.seed, args.envs, args.run, *args.overrides)
     if any(v is not None for v in new) or args.config != Args.config:
         raise UserError("--resume takes recipe and scenario from the run; only --timesteps can change them")
@@ -159,8 +185,12 @@ def again(args: Args, command: str) -> tuple[Recipe, Any, runs.RunFolder]:
     tell(args, world)
     if run.timesteps >= recipe.timesteps:
         raise UserError(f"{run.path} is finished ({run.timesteps:,} steps); give more --timesteps to go on")
-    run.log_command(command)
-    return recipe, world, run
+
+    def opened() -> runs.RunFolder:
+        run.log_command(command)
+        return run
+
+    return recipe, world, opened
 
 
 def tell(args: Args, world: Any) -> None:

@@ -9,7 +9,9 @@ Verbs:
     policies              names of all rules and of the shipped policies
     cards                 cards of the shipped policies (agents/trained/README.md holds this)
     ship RUN NAME         make the best policy of a run one of the shipped policies (agents/trained)
-    tune                  search over a recipe with Optuna: parallel, resumable
+    seeds RECIPE          train many seeds of a recipe side by side: ordinary run folders, resumable
+    tune                  search over a recipe with Optuna, or on a cluster with Ray Tune: parallel, resumable
+    seeds RECIPE          train many seeds of a recipe side by side: ordinary run folders, resumable
     tune-cooling          tune the weather resets of B2 on training years and write their table
     worlds                shipped scenarios, one line each
     compare RUN ...       training runs side by side: learning curves over seeds, what they differ in

@@ -7,8 +7,9 @@ trace windows are kept apart by the split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
 from typing import Any, NamedTuple, Protocol
 
@@ -235,6 +236,7 @@ def evaluate(
     threads: int = 1,
     learned: Iterable[str] = (),
     store: Store | None = None,
+    run: Runner | None = None,
 ) -> Results:
     """Run every policy through the same episodes.
 
@@ -253,6 +255,7 @@ def evaluate(
         threads: of the simulator; results do not depend on it.
         learned: names of the policies that were trained.
         store: where finished units are kept, and taken from.
+        run: does the jobs; here and one after the other if not given. Results do not depend on it.
 
     Raises:
         UserError: if there is nothing to evaluate.
@@ -263,18 +266,16 @@ def evaluate(
     seeds = episode_seeds(seed, episodes)
     teams = {n: list(p) if isinstance(p, Sequence) else [p] for n, p in policies.items()}
     units = plan({n: len(team) for n, team in teams.items()}, episodes, keep, batch)
-    total, before = sum(u.size for u in units), 0
-    done: dict[Unit, Done] = {}
+    done = {u: found for u in units if store is not None and (found := store.get(u)) is not None}
+    jobs = [Job(u, teams[u.policy][u.run], seeds[u.rows], split, threads) for u in units if u not in done]
+    tick = _Tick(progress, [j.unit for j in jobs], sum(u.size for u in units), sum(u.size for u in done))
     try:
-        for unit in units:
-            found = None if store is None else store.get(unit)
-            if found is None:
-                run = _Run(world, teams[unit.policy][unit.run], seeds[unit.rows], split, unit.keep, threads)
-                found = Done(*run(_tick(progress, unit.policy, before, unit.size, total)))
-                if store is not None:
-                    store.put(unit, found)
+        for k, found in (run or one_by_one)(world, jobs, tick) if jobs else ():
+            unit = jobs[k].unit
+            if store is not None:
+                store.put(unit, found)
             done[unit] = found
-            before += unit.size
+            tick(k, 1.0)
     except KeyboardInterrupt:
         if not any(_through(units, done, name, 0) for name in teams):
             raise
@@ -312,7 +313,7 @@ def assemble(
         finished = last
     names = list(teams) if finished else [n for n in teams if _through(units, done, n, 0)]
     finished = finished or ends[0]
-    used = [u for u in done if u.policy in names and u.last <= finished]
+    used = [u for u in units if u in done and u.policy in names and u.last <= finished]
     kept = {n: np.full((teams[n], finished, len(KPIS)), np.nan) for n in names}
     start = np.zeros((finished, 2))
     for u in used:
@@ -331,62 +332,78 @@ def assemble(
     )
 
 
-def _tick(progress: Progress | None, name: str, done: int, size: int, total: int) -> Callable[[float], None]:
-    """Report the share of a batch as a share of everything."""
+@dataclass(frozen=True)
+class Job:
+    """A unit with all that it needs. What comes of it depends on nothing else, so it can be done anywhere, and again.
 
-    def tick(share: float) -> None:
-        if progress is not None:
-            progress(name, (done + share * size) / total)
+    Attributes:
+        unit: which part of the evaluation it is.
+        policy: who decides.
+        seeds: uint64 `[B]` of the unit's episodes.
+        split: data window.
+        threads: of the simulator.
+    """
 
-    return tick
+    unit: Unit
+    policy: Policy
+    seeds: npt.NDArray[np.uint64]
+    split: str
+    threads: int
 
-
-class _Run:
-    """One policy through one batch of episodes."""
-
-    def __init__(
-        self,
-        world: Any,
-        policy: Policy,
-        seeds: npt.NDArray[np.uint64],
-        split: str,
-        keep: int,
-        threads: int,
-    ) -> None:
+    def play(self, world: Any, tick: Callable[[float], None]) -> Done:
+        """Do it; `tick` is told the share of the episodes that has passed."""
         from gcn_env.sim import Sim  # here, so that reports of stored results need no compiled kernels
 
-        view: Any = getattr(policy, "view", "joint")
-        self.policy, self.size, self.horizon = policy, seeds.size, int(world.horizon)
-        self.sim = Sim(world, seeds.size, split=split, view=view, autoreset=False, threads=threads)
-        self.sim.reset(seeds)
-        clock = self.sim.state.clock
-        self.start = np.stack([clock.year.astype(np.float64), clock.start_h], axis=-1)
-        self.recorder: Recorder | None = None
-        if keep:
-            self.recorder = Recorder(
-                world.pool_region, world.n_regions, self.horizon, world.step_h, min(keep, self.size)
-            )
-
-    def __call__(
-        self, tick: Callable[[float], None]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Record | None]:
-        sim, memory = self.sim, None
-        begins = np.ones(self.size, np.bool_)
-        done = np.zeros(self.size, np.bool_)
-        out = np.empty((self.size, len(KPIS)))
+        view: Any = getattr(self.policy, "view", "joint")
+        size, horizon = self.seeds.size, int(world.horizon)
+        sim = Sim(world, size, split=self.split, view=view, autoreset=False, threads=self.threads)
+        sim.reset(self.seeds)
+        clock = sim.state.clock
+        start = np.stack([clock.year.astype(np.float64), clock.start_h], axis=-1)
+        recorder, memory = None, None
+        if self.unit.keep:
+            kept = min(self.unit.keep, size)
+            recorder = Recorder(world.pool_region, world.n_regions, horizon, world.step_h, kept)
+        begins, done = np.ones(size, np.bool_), np.zeros(size, np.bool_)
+        out = np.empty((size, len(KPIS)))
         while not done.all():
             actions, memory = self.policy.predict(
                 sim.obs, state=memory, episode_start=begins, deterministic=True
             )
             sim.step(actions)
             begins[:] = False
-            if self.recorder is not None:
-                self.recorder.add(sim.state, sim.closed & ~done)
+            if recorder is not None:
+                recorder.add(sim.state, sim.closed & ~done)
             ended = sim.done & ~done
             if ended.any():
-                out[ended] = kpis(
-                    sim.last_terms_sum[ended], sim.last_flows_sum[ended], sim.last_counts_sum[ended]
-                )
+                sums = sim.last_terms_sum[ended], sim.last_flows_sum[ended], sim.last_counts_sum[ended]
+                out[ended] = kpis(*sums)
                 done |= ended
-            tick(float(np.minimum(sim.state.clock.step, self.horizon).mean()) / self.horizon)
-        return out, self.start, None if self.recorder is None else self.recorder.finish()
+            tick(float(np.minimum(sim.state.clock.step, horizon).mean()) / horizon)
+        return Done(out, start, None if recorder is None else recorder.finish())
+
+
+# Of a world, jobs and what is told (number, share done): numbers of jobs and what came of them, in any order.
+Runner = Callable[[Any, Sequence[Job], Callable[[int, float], None]], Iterator[tuple[int, Done]]]
+
+
+def one_by_one(
+    world: Any, jobs: Sequence[Job], tick: Callable[[int, float], None]
+) -> Iterator[tuple[int, Done]]:
+    """Jobs in their order, in this process."""
+    for k, job in enumerate(jobs):
+        yield k, job.play(world, partial(tick, k))
+
+
+class _Tick:
+    """Reports shares of units as a share of everything: `total` episodes, of which `before` were there."""
+
+    def __init__(self, progress: Progress | None, units: Sequence[Unit], total: int, before: int) -> None:
+        self._progress, self._units, self._total, self._before = progress, units, total, before
+        self._shares = np.zeros(len(units))
+
+    def __call__(self, k: int, share: float) -> None:
+        self._shares[k] = share
+        if self._progress is not None:
+            done = sum(s * u.size for s, u in zip(self._shares.tolist(), self._units, strict=True))
+            self._progress(self._units[k].policy, (self._before + done) / self._total)

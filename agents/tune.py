@@ -9,106 +9,29 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from agents import recipe as recipes
 from agents import runs
+from agents.space import SPACES, Search, kind_of, open_folder, read_space, values_text
 from gcn_env.errors import UserError
-from gcn_env.scenario.load import read_yaml
 
 NAME = "recipe"
-# What is searched where no space is given. `[low, high]` is a range (of whole numbers if both are), `log` one that is
-# searched by ratio, `choices` a list.
-SPACES: dict[str, dict[str, Any]] = {
-    "ppo": {
-        "ppo.learning_rate": {"log": [5e-5, 1e-3]},
-        "ppo.entropy": {"log": [3e-4, 3e-2]},
-        "ppo.epochs": [1, 4],
-        "ppo.gae_lambda": [0.9, 0.995],
-        "ppo.target_kl": {"log": [0.01, 0.2]},
-        "ppo.gamma": {"choices": [0.99, 0.995, 0.999]},
-    },
-    "dqn": {
-        "dqn.learning_rate": {"log": [3e-5, 1e-3]},
-        "dqn.n_steps": [1, 40],
-        "dqn.exploration_initial": {"log": [0.005, 0.2]},
-        "dqn.margin_weight": {"log": [0.1, 3.0]},
-        "dqn.tau": {"choices": [1.0, 0.1, 0.01]},
-    },
-}
 
-
-@dataclass(frozen=True)
-class Search:
-    """One search.
-
-    Attributes:
-        config: recipe that trials vary.
-        out: folder of the search.
-        trials: how many there will be in all.
-        overrides: dotted recipe fields that hold for all trials.
-        scenario: dotted scenario fields that hold for all trials.
-        space: YAML file of what is searched; None: `SPACES` of the algorithm.
-        data: folder of real series.
-        seed: of the sampler; trial k trains with seed `seed + k`.
-    """
-
-    config: str
-    out: Path
-    trials: int
-    overrides: Mapping[str, Any]
-    scenario: Mapping[str, Any]
-    space: Path | None
-    data: Path | None
-    seed: int
-
-
-def read_space(search: Search) -> dict[str, Any]:
-    """What is searched, checked against the recipe's fields and bounds.
-
-    Raises:
-        UserError: for an unknown field, or a range whose ends the recipe refuses.
-    """
-    base = recipes.load(search.config, search.overrides)
-    space: dict[str, Any] = SPACES[base.algo] if search.space is None else read_yaml(search.space)
-    for name, values in space.items():
-        kind, ends = _kind(values)
-        ranged = kind != "choices" and len(ends) == 2 and ends[0] < ends[1]
-        if not ends or (kind != "choices" and not ranged):
-            raise UserError(
-                f"{search.space}: {name}: {values!r} is no range; write [low, high], {{log: [low, high]}} or "
-                "{choices: [a, b, ...]}"
-            )
-        for end in ends:
-            recipes.load(search.config, {**search.overrides, name: end})
-    return space
-
-
-def _kind(values: Any) -> tuple[str, list[Any]]:
-    """What an entry of a space is (`range`, `log` or `choices`) and its ends; no ends if it is none of them."""
-    if isinstance(values, dict) and len(values) == 1:
-        kind, ends = next(iter(values.items()))
-    else:
-        kind, ends = "range", values
-    numbers = isinstance(ends, list) and all(isinstance(e, int | float) for e in ends)
-    if kind == "choices" and isinstance(ends, list):
-        return kind, ends
-    return (kind, ends) if kind in ("range", "log") and numbers else ("range", [])
+__all__ = ["SPACES", "Search", "read_space", "tune"]
 
 
 def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
     """One trial's values by dotted field."""
     out: dict[str, Any] = {}
     for name, values in space.items():
-        kind, ends = _kind(values)
+        kind, ends = kind_of(values)
         if kind == "choices":
             out[name] = trial.suggest_categorical(name, ends)
         elif all(isinstance(end, int) for end in ends):
@@ -129,13 +52,7 @@ def open_study(search: Search) -> optuna.Study:
     Raises:
         UserError: if the folder holds a search of something else.
     """
-    search.out.mkdir(parents=True, exist_ok=True)
-    words = {"config": search.config, "overrides": dict(search.overrides), "scenario": dict(search.scenario),
-             "space": read_space(search), "seed": search.seed}  # fmt: skip
-    said = search.out / "tune.yaml"
-    if said.is_file() and read_yaml(said) != words:
-        raise UserError(f"{said} describes another search; name another --out, or give the same choices")
-    runs.write_text(said, yaml.safe_dump(words, sort_keys=False))
+    open_folder(search)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=NAME, storage=storage(search.out), direction="minimize", load_if_exists=True
@@ -220,8 +137,5 @@ def table(study: optuna.Study, best: int = 10) -> str:
     done.sort(key=lambda t: t.value or 0.0)
     lines = ["| validation USD | run | values |", "|---:|---|---|"]
     for t in done[:best]:
-        values = ", ".join(
-            f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in t.params.items()
-        )
-        lines.append(f"| {t.value:,.0f} | {t.user_attrs['run']} | {values} |")
+        lines.append(f"| {t.value:,.0f} | {t.user_attrs['run']} | {values_text(t.params)} |")
     return "\n".join(lines)

@@ -34,6 +34,11 @@ class BundlePolicy:
         self.session = session(bundle)
         self._names = list(bundle.outputs)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BundlePolicy, (
+            self.bundle,
+        )  # to other processes as its checked bytes: a session cannot travel
+
     def answer(self, observation: Mapping[str, Array]) -> Answer:
         """All outputs of a joint graph for observations with a leading batch axis."""
         return Answer(*self.session.run(self._names, feed_joint(observation, self.bundle.manifest.levels)))

@@ -7,6 +7,8 @@ from typing import Any
 
 from gcn_env.errors import UserError
 
+RAY = "address of a Ray cluster (HOST:PORT or auto), or `local`: as many at a time as it has cores"
+
 
 def add(verbs: Any) -> None:
     """Add this group's verbs."""
@@ -21,6 +23,9 @@ def add(verbs: Any) -> None:
     search.add_argument("--trials", type=int, default=20, help="how many there will be in all (20)")
     search.add_argument("--jobs", type=int, default=1, help="parallel processes, one core each (1)")
     search.add_argument(
+        "--ray", default=None, metavar="ADDRESS", help=RAY + ": random values, stopped by ASHA"
+    )
+    search.add_argument(
         "--space", default=None, help="YAML file: FIELD: [low, high], {log: [...]}, {choices: [...]}"
     )
     search.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
@@ -30,6 +35,24 @@ def add(verbs: Any) -> None:
         help="fields that hold for all trials: of the scenario, or of the recipe with `recipe.` before them",
     )  # fmt: skip
     search.set_defaults(act=_search)
+    seeds = verbs.add_parser(
+        "seeds",
+        help="train many seeds of a recipe side by side: ordinary run folders, resumable",
+        description="Trains OUT/seed-N for each seed N. The same command again goes on where the last one stopped, "
+        "also after Ctrl-C: finished runs are left alone, others go on from their last checkpoint.",
+    )
+    seeds.add_argument("recipe", help="name of a shipped recipe, or path of a YAML file")
+    seeds.add_argument("--seeds", type=int, nargs="+", required=True, metavar="N", help="seeds of the runs")
+    seeds.add_argument("--out", required=True, metavar="DIR", help="folder of the run folders")
+    where = seeds.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, default=1, help="processes at a time, one core each (1)")
+    where.add_argument("--ray", default=None, metavar="ADDRESS", help=RAY)
+    seeds.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
+    seeds.add_argument(
+        "--set", nargs="*", default=[], dest="pairs", metavar="PATH=VALUE",
+        help="fields that differ: of the scenario, or of the recipe with `recipe.` before them",
+    )  # fmt: skip
+    seeds.set_defaults(act=_seeds)
     tune = verbs.add_parser(
         "tune-cooling",
         help="tune the weather resets of B2 on training years and write their table",
@@ -58,20 +81,59 @@ def add(verbs: Any) -> None:
 def _search(args: argparse.Namespace) -> None:
     from pathlib import Path
 
-    try:
-        from agents import tune
-    except ImportError as error:
-        raise UserError(f"a search needs one more package ({error}): pip install 'gcn-env[tune]'") from None
     from agents.recipe import split_overrides
+    from agents.space import Search, read_space
 
     if args.trials < 1 or args.jobs < 1:
         raise UserError(f"--trials {args.trials} --jobs {args.jobs}: both are at least 1")
     for_recipe, for_scenario = split_overrides(args.pairs)
     space, data = (None if path is None else Path(path) for path in (args.space, args.data))
-    search = tune.Search(
+    search = Search(
         args.config, Path(args.out), args.trials, for_recipe, for_scenario, space, data, args.seed
     )
+    if args.ray is not None:
+        from agents.cluster import connect
+
+        read_space(search)  # a user's mistakes before a cluster is waited for
+        with connect(args.ray) as cluster:
+            from agents.cluster import search as on_cluster
+
+            print(on_cluster.search(cluster, search, args.command))
+        return
+    try:
+        from agents import tune
+    except ImportError as error:
+        raise UserError(f"a search needs one more package ({error}): pip install 'gcn-env[tune]'") from None
     print(tune.table(tune.tune(search, args.jobs)))
+
+
+def _seeds(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from agents import seeds
+    from agents.recipe import split_overrides
+
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: at least 1")
+    for_recipe, for_scenario = split_overrides(args.pairs)
+    data = None if args.data is None else Path(args.data)
+    plan = seeds.plan(args.recipe, args.seeds, Path(args.out), for_recipe, for_scenario, data, args.command)
+    worlds = seeds.worlds(plan)
+
+    def done(name: str) -> None:
+        print(f"{name} is finished", flush=True)
+
+    if args.ray is None:
+        seeds.side_by_side(plan, seeds.open_folders(plan, worlds[0]), args.jobs, done)
+    else:
+        from agents.cluster import connect
+
+        with connect(args.ray) as cluster:
+            from agents.cluster.folders import train_seeds
+
+            recipes = {plan.folder(s).path.name: plan.of(s) for s in seeds.open_folders(plan, worlds[0])}
+            train_seeds(cluster, worlds, recipes, plan.out, done)
+    print(seeds.table(plan))
 
 
 def _tune(args: argparse.Namespace) -> None:

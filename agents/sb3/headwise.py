@@ -9,7 +9,7 @@ al., "Variance reduction for policy gradient with action-dependent factorized ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,7 @@ class HeadwisePPO(PPO):
 
     policy: EntityPolicy
     rollout_buffer: RolloutBuffer
+    gather: Callable[[HeadwisePPO, Any], bool] | None = None  # fills the buffer instead of `env`'s steps
 
     def __init__(
         self,
@@ -114,6 +115,8 @@ class HeadwisePPO(PPO):
         """As the library's, in the world whose turn it is."""
         rollouts = self.num_timesteps // (self.n_steps * self.n_envs)
         self.enter(rollouts % len(self.stages))
+        if self.gather is not None:
+            return self.gather(self, callback)
         assert self.env is not None
         return super().collect_rollouts(self.env, callback, self.rollout_buffer, n_rollout_steps)
 

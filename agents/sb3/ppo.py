@@ -194,9 +194,9 @@ class RolloutBuffer(DictRolloutBuffer):
     def reset(self) -> None:
         """Start to fill again; what was stored is overwritten."""
         self.pos, self.full, self.generator_ready = 0, False, True
-        if hasattr(self, "values"):
-            return
         shape = (self.buffer_size, self.n_envs)
+        if hasattr(self, "values") and self.values.shape == shape:
+            return
         self.observations = {k: np.zeros((*shape, *v), np.float32) for k, v in self.obs_shape.items()}
         self.actions = np.zeros((*shape, self.action_dim), np.int64)
         self.log_probs = np.zeros((*shape, self.action_dim), np.float32)  # of each head

@@ -69,6 +69,7 @@ class Learner:
     envs: list[SimVecEnv]
     model: HeadwisePPO | MaskedDQN
     network: dict[str, Any]
+    recall: Callable[[], None] | None = None  # brings `envs` up to date where others play (`collecting`)
 
     @property
     def env(self) -> SimVecEnv:
@@ -113,6 +114,8 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Everything, as a checkpoint's content."""
+        if self.recall is not None:
+            self.recall()
         m = self.model
         policy: Any = m.policy
         learner = {
@@ -166,7 +169,7 @@ class Learner:
             m.replay_buffer.load(unpack_replay(content["replay"]))
         for k, place in enumerate(unpack(content["env"], self._places())):
             self.enter(k)
-            self._go_on(self.env.load(place["vec"]), learner["starts"][k].numpy())
+            self.go_on(self.env.load(place["vec"]), learner["starts"][k].numpy())
             self.scale.load(place["scale"])
         self.freeze()
         set_random_state(content["random"])
@@ -187,13 +190,14 @@ class Learner:
         if isinstance(self.model, HeadwisePPO):
             self.model.enter(turn)
 
-    def _go_on(self, obs: Any, starts: Any) -> None:
+    def go_on(self, obs: Any, starts: Any) -> None:
+        """Go on at observation `obs`; `starts` says which environments begin an episode with it."""
         m: Any = self.model
         m._last_obs, m._last_episode_starts = obs, starts
 
     def start(self, obs: Any) -> None:
         """Begin to learn at observation `obs` of the environments' present state."""
-        self._go_on(obs, np.ones(self.env.num_envs, np.bool_))
+        self.go_on(obs, np.ones(self.env.num_envs, np.bool_))
 
 
 def unpack_replay(tree: dict[str, Any]) -> dict[str, Any]:

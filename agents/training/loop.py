@@ -11,6 +11,7 @@ from stable_baselines3.common.logger import configure
 from agents.recipe import Recipe
 from agents.runs import RunFolder
 from agents.training import board, checkpoints
+from agents.training.collecting import Crew, hand_over
 from agents.training.learner import Learner, MakeSim, build
 from agents.training.progress import Bar
 from agents.training.steward import Flag, Steward
@@ -30,6 +31,7 @@ def train(
     factory: MakeSim | None = None,
     watch: Callable[[int, float], None] | None = None,
     others: Sequence[Any] = (),
+    crew: Callable[[Learner], Crew] | None = None,
 ) -> dict[str, Any]:
     """Train a policy in a run folder that exists.
 
@@ -44,6 +46,7 @@ def train(
         factory: makes the simulator (tests).
         watch: told of every validation (steps, USD per episode); what it raises ends the training.
         others: compiled `worlds` of the recipe.
+        crew: hires collectors, which play the rollouts (`collecting`).
 
     Returns:
         timesteps, steps per second, validation cost of the last and of the best policy [USD per episode], per cent by
@@ -68,6 +71,8 @@ def train(
             bar.resume(learner.model.num_timesteps)
         else:
             _warm_up(learner, bar)
+        if crew is not None:
+            hand_over(learner, crew(learner))
         learner.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         if not resume:
             board.begin(run, recipe, world)

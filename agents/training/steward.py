@@ -89,7 +89,7 @@ class Steward(BaseCallback):
             self.validate()  # the clone: what learning must improve on
 
     def _on_step(self) -> bool:
-        self.bar.step(self.training_env.num_envs)
+        self.bar.step(self.num_timesteps - self.bar.done)
         return True
 
     def _on_rollout_start(self) -> None:

@@ -9,8 +9,8 @@ import pytest
 from tests.house.tools import succeeds
 
 LEARNERS = {"torch", "stable_baselines3", "sb3_contrib", "tensorboard"}
-# Modules of agents that may import torch.
-TORCH_FLOOR = ("networks", "sb3", "training", "export", "tune", "__main__")
+# Modules of agents that may import torch, and what is installed as an extra only.
+TORCH_FLOOR = ("networks", "sb3", "training", "export", "tune", "cluster", "__main__")
 
 
 def loaded_by(root, *modules):
