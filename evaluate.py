@@ -22,9 +22,10 @@ import tyro
 
 from agents import console, report, windows
 from agents.cards import card_of
-from agents.evaluation import Progress, Results, Runner, evaluate, name_policies
+from agents.evaluation import Results, evaluate, name_policies
 from agents.parts import Parts
 from agents.provenance import provenance
+from agents.units import Progress, Runner
 from gcn_env import load_world
 from gcn_env.errors import UserError
 from gcn_env.scenario.compile import World

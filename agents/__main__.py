@@ -9,7 +9,6 @@ Verbs:
     policies              names of all rules and of the shipped policies
     cards                 cards of the shipped policies (agents/trained/README.md holds this)
     ship RUN NAME         make the best policy of a run one of the shipped policies (agents/trained)
-    seeds RECIPE          train many seeds of a recipe side by side: ordinary run folders, resumable
     tune                  search over a recipe with Optuna, or on a cluster with Ray Tune: parallel, resumable
     seeds RECIPE          train many seeds of a recipe side by side: ordinary run folders, resumable
     tune-cooling          tune the weather resets of B2 on training years and write their table

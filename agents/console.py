@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from agents.compare import Comparison, money
-from agents.evaluation import Progress
+from agents.units import Progress
 
 
 def progress_bar(stack: ExitStack) -> Progress:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.evaluation import Policy, episode_seeds
+from agents.evaluation import episode_seeds
 from agents.expected import expected_usd
+from agents.units import Policy
 from gcn_env.action import level_values
 from gcn_env.core.params import CLASSES
 from gcn_env.core.state import N_HEADS, PENDING

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.evaluation import Policy, Progress, episode_seeds
+from agents.evaluation import episode_seeds
+from agents.units import Policy, Progress
 from gcn_env.errors import UserError, nearest
 from gcn_env.render import frame
 from gcn_env.sim import Sim

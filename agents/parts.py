@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from agents.compare import Comparison
-from agents.evaluation import BATCH, Done, Fleet, Results, Unit, assemble, episode_seeds, plan
+from agents.evaluation import BATCH, Fleet, Results, assemble, episode_seeds, plan
 from agents.runs import atomic_write, write_text
+from agents.units import Done, Unit
 from gcn_env.errors import UserError
 from gcn_env.record import Record
 

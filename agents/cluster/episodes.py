@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from agents.cluster.session import Cluster, compiled, opened, plain_errors, prepare, remote
-from agents.evaluation import Done, Job, Runner
+from agents.units import Done, Job, Runner
 
 
 def runner(cluster: Cluster) -> Runner:

@@ -9,8 +9,8 @@ import pytest
 import evaluate
 from agents import policy
 from agents.__main__ import main
-from agents.evaluation import Unit
 from agents.parts import Parts
+from agents.units import Unit
 
 TWO = ["--policies", "rule:nearest+b1", "rule:random+b0", "--episodes", "2", "--scenario", "smoke", "--quiet"]
 

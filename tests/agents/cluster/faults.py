@@ -15,8 +15,9 @@ import numpy as np
 import gcn_env
 from agents import policy, recipe, runs
 from agents.cluster import connect
-from agents.evaluation import evaluate, one_by_one
+from agents.evaluation import evaluate
 from agents.training import Flag, train
+from agents.units import one_by_one
 
 RULES = ("nearest+b1", "random+b0", "cost-greedy+b1")
 TINY = {
