@@ -98,5 +98,5 @@ def _run(what: str, args: argparse.Namespace) -> None:
         raise UserError(
             f"building management needs more packages ({error}): pip install 'gcn-env[bms]'"
         ) from None
-    given = {k: v for k, v in vars(args).items() if k not in ("verb", "command", "run")}
+    given = {k: v for k, v in vars(args).items() if k not in ("verb", "command", "act")}
     asyncio.run(getattr(processes, what)(**given))

@@ -21,7 +21,7 @@ def add(verbs: Any) -> None:
     describe.add_argument("--data", default=None, help="folder of real data, for scenarios that read files")
     describe.set_defaults(act=_describe)
     verbs.add_parser("policies", help="names of all rules and of the shipped policies").set_defaults(
-        run=_policies
+        act=_policies
     )
     verbs.add_parser(
         "cards", help="cards of the shipped policies (agents/trained/README.md holds this)"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.board import BoardRun
+from agents.events import Events
 from agents.report import png, table
 
 from .annual_rows import EVERY
@@ -191,7 +191,7 @@ def _board(
     sections: Mapping[str, str],
     images: Mapping[str, bytes],
 ) -> None:
-    with BoardRun(folder / "validation") as run:
+    with Events(folder / "validation") as run:
         for tag, text in sections.items():
             run.text(tag, text)
         for tag, data in images.items():
@@ -205,7 +205,7 @@ def _board(
                 f"row/{f.row.number:02d}", judged, f"{f.row.target}; published {f.row.published}; step: check"
             )
     for policy in dict.fromkeys(p for _, _, p in lab.years):
-        with BoardRun(folder / policy) as run:
+        with Events(folder / policy) as run:
             for key in lab.keys:
                 known = [c for c in EVERY if (key, c, policy) in lab.years]
                 years = [lab.years[key, c, policy] for c in known]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.board import BoardRun
+from agents.events import Events
 from agents.report import png, table
 
 from .measure import LIMIT, NEEDED, STATISTICS, VARIABLES, Cross, Row, Verdict
@@ -166,7 +166,7 @@ def write(
     (out / "validation.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
     payload = json.dumps(to_json(rows, v, crosses, meta), indent=1, allow_nan=False)
     (out / "validation.json").write_text(payload + "\n", encoding="utf-8")
-    with BoardRun(out / "tensorboard" / "signals") as run:
+    with Events(out / "tensorboard" / "signals") as run:
         for tag, text in sections.items():
             run.text(tag, text)
         for tag, data in images.items():

@@ -27,7 +27,9 @@ def world(slots=3, pools=3, regions=2, levels=4, horizon=12):
     return SimpleNamespace(
         name="fake", n_slots=slots, n_pools=pools, n_regions=regions, n_levels=levels, horizon=horizon,
         step_h=0.25, reference_usd=100.0, fingerprint="fake", data_fingerprints={},
-        scenario=SimpleNamespace(model_dump=lambda **_: {"name": "fake"}),
+        scenario=SimpleNamespace(
+            model_dump=lambda **_: {"name": "fake"}, regions={}, doc="", prices=SimpleNamespace(carbon_usd_per_t=0.0)
+        ),
         region_names=tuple(f"region-{i}" for i in range(regions)),
         pool_names=tuple(f"pool-{i}" for i in range(pools)),
     )  # fmt: skip

@@ -135,11 +135,11 @@ def test_never_overwrites(written, tmp_path):
 
 
 def test_overwrite_replaces_the_report_and_nothing_else(tmp_path):
-    report.write(tmp_path, results(), META, files={"scenario.yaml": "old"})
+    report.write(tmp_path, results(records={}), META, files={"scenario.yaml": "old"})
     (tmp_path / "notes.txt").write_text("mine")
     report.prepare(tmp_path, overwrite=True)
     assert (tmp_path / "results.json").exists()  # until the new one is ready
-    report.write(tmp_path, results(policies={"a": 1.0}, learned=(), episodes=2), META)
+    report.write(tmp_path, results(policies={"a": 1.0}, learned=(), episodes=2, records={}), META)
     left = {p.name for p in tmp_path.rglob("*") if p.is_file() and "tfevents" not in p.name}
     assert "ppo.png" not in left
     assert "scenario.yaml" not in left
@@ -262,7 +262,7 @@ def test_money_and_number():
 def test_rules_are_reported_without_torch(root, tmp_path):
     code = (
         "import sys, pathlib; from tests.agents.results_fixture import results; from agents import report;"
-        f"report.write(pathlib.Path({str(tmp_path)!r}), results(), {{}}); assert 'torch' not in sys.modules"
+        f"report.write(pathlib.Path({str(tmp_path)!r}), results(records={{}}), {{}}); assert 'torch' not in sys.modules"
     )
     succeeds([sys.executable, "-c", code], root, PYTHONPATH=str(root))
 

@@ -63,6 +63,8 @@ def test_command_runs(root, tmp_path, compiled_step, name):
     for recipe in re.findall(r"configs/train/[\w-]+\.yaml", command):
         assert (root / recipe).exists()
         command = command.replace(recipe, "configs/train/smoke.yaml")
+    assert "evaluate.py " in command
+    command = command.replace("evaluate.py ", "evaluate.py --episodes 2 ")
     succeeds(["bash", "-euo", "pipefail", "-c", command], tmp_path)
     for folder in re.findall(r"--(?:run|out) (\S+)", command):
         assert any((tmp_path / folder).iterdir())
