@@ -117,6 +117,29 @@ class Asker:
             return self._none(f"refused: {reply.status_code} {reply.text[:200]}", began, failed=busy)
         return self._read(reply, candidates, began)
 
+    def send(self, snapshot: Mapping[str, Any], timeout_s: float = 2.0) -> str:
+        """Send the fleet as it is now (`PUT /v1/snapshot`).
+
+        Args:
+            snapshot: the document.
+            timeout_s: within which it has to be taken; reading hundreds of jobs takes longer than one answer.
+
+        Returns:
+            Nothing if it was taken, else why not, in the words of `Choice.reason`.
+        """
+        began = self.clock()
+        if began < self._until:
+            return "resting"
+        try:
+            reply = self._client.put("/v1/snapshot", json=dict(snapshot), timeout=timeout_s)
+        except httpx.TimeoutException:
+            return self._none("slow", began, failed=True).reason
+        except httpx.HTTPError:
+            return self._none("down", began, failed=True).reason
+        if reply.status_code >= 400:
+            return f"refused: {reply.status_code} {reply.text[:300]}"
+        return ""
+
     def _none(self, reason: str, began: float, failed: bool) -> Choice:
         self._failed = self._failed + 1 if failed else 0
         now = self.clock()
