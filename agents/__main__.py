@@ -17,6 +17,7 @@ Verbs:
     serve DIR             answer real schedulers and plants over HTTP (agents/README.md)
     shadow LOG            what a shadowed policy would have saved, from a decision log
     counterfactual LOG    a recorded cluster log under other policies, in money
+    slurm SITE            place the jobs of a Slurm cluster by a served policy (agents/README.md)
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ import argparse
 import shlex
 import sys
 
-from agents.cli import catalogue, learning, serving
+from agents.cli import catalogue, learning, serving, slurm
 from gcn_env.errors import UserError
 
-GROUPS = (catalogue, learning, serving)
+GROUPS = (catalogue, learning, serving, slurm)
 
 
 def main(argv: list[str] | None = None) -> int:
