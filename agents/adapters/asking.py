@@ -152,7 +152,9 @@ class Asker:
         """The answer, if it is one: its pool was asked about and is not refused."""
         try:
             answer = reply.json()
-            rows = {row["pool"]: (_finite(row["score"]), list(row["refused"])) for row in answer["candidates"]}
+            rows = {
+                row["pool"]: (_finite(row["score"]), list(row["refused"])) for row in answer["candidates"]
+            }
             pool, by = answer["choice"], str(answer.get("by", "policy"))
         except (ValueError, KeyError, TypeError):
             return self._none("wrong: no answer of /v1/score", began, failed=True)

@@ -21,12 +21,20 @@ def add(verbs: Any) -> None:
     add("site", metavar="SITE", help="YAML file: partitions, their pools, what jobs do not say")
     add("--lua", action="store_true", help="print job_submit.lua with the site's settings, and end")
     add("--policy", default="http://127.0.0.1:8710", help="policy server (http://127.0.0.1:8710)")
-    add("--token-file", default=None, help="file with its bearer token; else the environment variable GCN_TOKEN")
+    add(
+        "--token-file",
+        default=None,
+        help="file with its bearer token; else the environment variable GCN_TOKEN",
+    )
     add("--ca", default=None, help="PEM file of the authority of the policy server's certificate")
     add("--timeout-ms", type=float, default=1000.0, help="within which the policy answers (1000)")
     add("--rest", default=None, metavar="URL", help="slurmrestd; else squeue, sinfo and scontrol are called")
     add("--rest-user", default="root", help="Slurm operator whose token it is (root)")
-    add("--jwt-file", default=None, help="file with the token of slurmrestd, read again at each request; else SLURM_JWT")
+    add(
+        "--jwt-file",
+        default=None,
+        help="file with the token of slurmrestd, read again at each request; else SLURM_JWT",
+    )
     add("--every", type=float, default=1.0, metavar="S", help="seconds between looks at the queue (1)")
     add("--once", action="store_true", help="look at the queue once, and end")
     slurm.set_defaults(run=_slurm)
@@ -60,7 +68,9 @@ def _slurm(args: argparse.Namespace) -> None:
     try:
         import httpx  # noqa: F401
     except ImportError as error:
-        raise UserError(f"this needs one more package ({error}): pip install 'gcn-env[controllers]'") from None
+        raise UserError(
+            f"this needs one more package ({error}): pip install 'gcn-env[controllers]'"
+        ) from None
     from pathlib import Path
 
     from agents.adapters.asking import Asker
@@ -71,7 +81,9 @@ def _slurm(args: argparse.Namespace) -> None:
 
     token, jwt = _secret(args.token_file, "GCN_TOKEN")() or None, _secret(args.jwt_file, "SLURM_JWT")
     if args.rest is not None and not jwt():
-        raise UserError("slurmrestd asks for a token: --jwt-file FILE or SLURM_JWT (scontrol token username=root)")
+        raise UserError(
+            "slurmrestd asks for a token: --jwt-file FILE or SLURM_JWT (scontrol token username=root)"
+        )
     slurm: Slurm = Commands() if args.rest is None else Rest(args.rest, args.rest_user, jwt)
     asker = Asker(args.policy, token, args.timeout_ms / 1e3, None if args.ca is None else Path(args.ca))
     try:

@@ -8,7 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 def scores(pool, candidates, by="policy"):
     """An answer of `/v1/score` that chooses `pool` (None: wait)."""
-    rows = [{"pool": c, "score": 0.9 if c == pool else 0.1 / len(candidates), "refused": []} for c in candidates]
+    rows = [
+        {"pool": c, "score": 0.9 if c == pool else 0.1 / len(candidates), "refused": []} for c in candidates
+    ]
     return {"job": "j", "choice": pool, "wait": 0.0, "candidates": rows, "by": by, "reason": ""}
 
 

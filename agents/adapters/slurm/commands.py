@@ -28,7 +28,12 @@ class Commands:
     def _run(self, *words: str) -> str:
         try:
             done = subprocess.run(
-                words, capture_output=True, text=True, check=False, timeout=self.timeout_s, stdin=subprocess.DEVNULL
+                words,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=self.timeout_s,
+                stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SlurmError(f"{words[0]}: {error!s:.200}") from None

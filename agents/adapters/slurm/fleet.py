@@ -15,7 +15,15 @@ from gcn_env.errors import UserError
 from gcn_env.snapshot.readings import FORMAT, JOBS, POOLS
 from gcn_env.tables import Table
 
-COUNTED = ("healthy", "busy", "room", "draining", "waiting", "queued", "running")  # readings of a pool that are ours
+COUNTED = (
+    "healthy",
+    "busy",
+    "room",
+    "draining",
+    "waiting",
+    "queued",
+    "running",
+)  # readings of a pool that are ours
 FEEDS = ("time", "units", "regions", "pools", "links")
 WAITS, RUNS = "PENDING", ("RUNNING", "COMPLETING", "SUSPENDED", "CONFIGURING")
 
@@ -91,7 +99,9 @@ class Fleet:
         if job.gpus:
             return job.gpus
         names = job.tag[1] if job.tag else job.partition.split(",")
-        cores = [p.cores for n in names if (p := self.site.partitions.get(n)) is not None and p.device == "cpu"]
+        cores = [
+            p.cores for n in names if (p := self.site.partitions.get(n)) is not None and p.device == "cpu"
+        ]
         return max(math.ceil(job.cpus / min(cores, default=1)), 1)
 
     def placed(self, job: Job, partition: str) -> None:
@@ -112,14 +122,25 @@ class Fleet:
         device: Device = "gpu" if job.gpus else "cpu"
         found, hour = self.site.fields(device, job.user, job.admin), hour_of_year(self.now)
         found.setdefault("gang", self.devices(job))
-        found.setdefault("work", self.site.jobs[device].work if job.limit_h is None else max(job.limit_h, 1e-3))
-        found |= {"id": name_of(job), "arrival": hour - (self.now - job.submitted) / 3600.0, "status": "pending"}
+        found.setdefault(
+            "work", self.site.jobs[device].work if job.limit_h is None else max(job.limit_h, 1e-3)
+        )
+        found |= {
+            "id": name_of(job),
+            "arrival": hour - (self.now - job.submitted) / 3600.0,
+            "status": "pending",
+        }
         if job.deadline > self.now:
             found["deadline"] = hour + (job.deadline - self.now) / 3600.0
         partition = self.partition(job)
         if partition is None:
             return found
-        found |= {"status": "queued", "pool": partition.pool, "held": found["gang"], "started": found["arrival"]}
+        found |= {
+            "status": "queued",
+            "pool": partition.pool,
+            "held": found["gang"],
+            "started": found["arrival"],
+        }
         if job.state in RUNS:
             ran = (self.now - job.started) / 3600.0
             left = max(found["work"] - ran, 0.0)

@@ -122,7 +122,10 @@ def _words(value: Any) -> list[str]:
 
 def gpus(text: Any) -> int:
     """GPUs of a list of resources: `gres:gpu:h100:2`, `gres/gpu=2,gres/gpu:h100=2`, `gpu:h100:4(S:0)`."""
-    counts = [int(n or 1) for n in _GPU.findall(re.sub(r"\([^)]*\)", "", text or "") if isinstance(text, str) else "")]
+    counts = [
+        int(n or 1)
+        for n in _GPU.findall(re.sub(r"\([^)]*\)", "", text or "") if isinstance(text, str) else "")
+    ]
     return max(counts, default=0)
 
 

@@ -74,7 +74,9 @@ class Rest:
             paths = self._call("GET", "/openapi/v3").get("paths") or {}
             found = [tuple(map(int, m.groups())) for p in paths if (m := _PATH.match(p))]
             if not found:
-                raise SlurmError("slurmrestd serves no /slurm/vX.Y.Z/jobs: start it with the plugin openapi/slurmctld")
+                raise SlurmError(
+                    "slurmrestd serves no /slurm/vX.Y.Z/jobs: start it with the plugin openapi/slurmctld"
+                )
             self.version = max(found)  # type: ignore[assignment]
         assert self.version is not None
         return f"/slurm/v{'.'.join(map(str, self.version))}/{rest}"

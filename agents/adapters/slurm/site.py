@@ -83,7 +83,9 @@ class Site(Strict):
     @model_validator(mode="after")
     def _whole(self) -> Site:
         if self.intake in self.partitions:
-            raise ValueError(f"intake {self.intake!r} is a partition where jobs arrive, not one where they run")
+            raise ValueError(
+                f"intake {self.intake!r} is a partition where jobs arrive, not one where they run"
+            )
         for device in sorted({p.device for p in self.partitions.values()} - set(self.jobs)):
             raise ValueError(f"jobs.{device} is missing: partitions have {device} devices")
         for device, job in self.jobs.items():
@@ -95,7 +97,9 @@ class Site(Strict):
     @staticmethod
     def _check(field: str, value: str, allowed: tuple[str, ...], where: str) -> None:
         if value not in allowed:
-            raise ValueError(f"{where}.{field}: {value!r}{nearest(value, allowed)} (one of: {', '.join(allowed)})")
+            raise ValueError(
+                f"{where}.{field}: {value!r}{nearest(value, allowed)} (one of: {', '.join(allowed)})"
+            )
 
     @property
     def regions(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A real Slurm on loopback: munged, slurmctld, slurmrestd and a slurmd for each node, all of them children of a test."""
 
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -17,7 +18,12 @@ from tests.agents.slurm.packages import MissingError, lay_out
 
 # partition: (GPUs a node, number of nodes); the pools that they are stand in slurm.yaml
 PARTITIONS = {"north-gpu": (4, 2), "north-cpu": (0, 1), "south-gpu": (4, 1)}
-DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random")  # GPUs have to be character devices: any will do
+DEVICES = (
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+)  # GPUs have to be character devices: any will do
 
 CONF = """
 ClusterName=tests
@@ -82,7 +88,9 @@ class Cluster:
 
     def __init__(self, lua):
         if os.getuid() != 0:
-            raise MissingError("needs root: slurmd starts jobs, and slurmrestd has to run as another user than Slurm")
+            raise MissingError(
+                "needs root: slurmd starts jobs, and slurmrestd has to run as another user than Slurm"
+            )
         self.run = Path(tempfile.mkdtemp(prefix="gcn-slurm-"))
         self.run.chmod(0o755)
         self.children, self.names = [], []
@@ -112,7 +120,9 @@ class Cluster:
                     f"NodeName={name} {at} CPUs=16 Boards=1 SocketsPerBoard=1 CoresPerSocket=16 ThreadsPerCore=1 "
                     f"RealMemory=64000{held}"
                 )
-                gres += [f"NodeName={name} AutoDetect=off Name=gpu Type=h100 File={d}" for d in DEVICES[:gpus]]
+                gres += [
+                    f"NodeName={name} AutoDetect=off Name=gpu Type=h100 File={d}" for d in DEVICES[:gpus]
+                ]
                 self.names.append(name)
             partitions.append(f"PartitionName={partition} Nodes={','.join(mine)} MaxTime=INFINITE State=UP")
         conf = CONF.format(
@@ -138,7 +148,10 @@ class Cluster:
 
     def _start(self):
         run, programs = self.run, self.run / "bin"
-        files = [f"--{n}={run}/munge.{f}" for n, f in (("socket", "socket"), ("key-file", "key"), ("seed-file", "seed"))]
+        files = [
+            f"--{n}={run}/munge.{f}"
+            for n, f in (("socket", "socket"), ("key-file", "key"), ("seed-file", "seed"))
+        ]
         files += [f"--{n}={run}/munged.{n}" for n in ("pid-file", "log-file")]
         self._child(programs / "munged", "--foreground", "--force", *files, log="munged.out")
         self._wait(lambda: (run / "munge.socket").exists(), "munged")
@@ -150,7 +163,9 @@ class Cluster:
             )
         self._wait(lambda: self.call("scontrol", "ping", check=False).returncode == 0, "slurmctld")
         self._wait(self._idle, "nodes")
-        self.token = self.call("scontrol", "token", "username=root", "lifespan=3600").stdout.strip().split("=", 1)[1]
+        self.token = (
+            self.call("scontrol", "token", "username=root", "lifespan=3600").stdout.strip().split("=", 1)[1]
+        )
         self.rest = f"http://127.0.0.1:{self.ports[1]}"
         nobody = pwd.getpwnam("nobody")
         self.env["SLURM_JWT"] = "daemon"  # slurmrestd itself has no munge credential of root's
@@ -178,7 +193,9 @@ class Cluster:
         while not ready():
             dead = [c.args[0] for c in self.children if c.poll() is not None]
             if dead or time.monotonic() > end:
-                logs = [p for p in sorted(self.run.glob("*.out")) + sorted(self.run.glob("*.log")) if p.is_file()]
+                logs = [
+                    p for p in sorted(self.run.glob("*.out")) + sorted(self.run.glob("*.log")) if p.is_file()
+                ]
                 tails = "\n".join(f"{p.name}: {p.read_text(errors='replace')[-400:]}" for p in logs)
                 raise RuntimeError(f"{what} did not come up in {seconds:g} s; ended: {dead}\n{tails}")
             time.sleep(0.05)
@@ -186,9 +203,33 @@ class Cluster:
     def call(self, *words, check=True, **options):
         """Run one of Slurm's clients."""
         words = [str(self.run / "bin" / words[0]), *map(str, words[1:])]
-        done = subprocess.run(words, env=self.env, capture_output=True, text=True, check=False, cwd=self.run, **options)
+        done = subprocess.run(
+            words, env=self.env, capture_output=True, text=True, check=False, cwd=self.run, **options
+        )
         assert not check or done.returncode == 0, f"{words}: {done.stderr}"
         return done
+
+    def load(self, lua):
+        """Take another job_submit.lua; slurmctld reads it at the next submission, since it is newer."""
+        path, later = self.run / "job_submit.lua", time.time() + 2.0
+        path.write_text(lua)
+        os.utime(path, (later, later))
+
+    def submit(self, *words, command="true", user="nobody", **options):
+        """Number of a new job of a plain user, or of root."""
+        who = pwd.getpwnam(user)
+        more = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []} if user != "root" else {}
+        usual = ("sbatch", "--parsable", "-o", "/dev/null", "-D", self.run / "out", "-t", "10", "--mem=10")
+        return int(self.call(*usual, *words, "--wrap", command, **more, **options).stdout)
+
+    def jobs(self, numbers):
+        """Job -> (state, partition), as Slurm knows it now."""
+        rows = json.loads(self.call("squeue", "--all", "--json").stdout)["jobs"]
+        return {j["job_id"]: (j["job_state"], j["partition"]) for j in rows if j["job_id"] in set(numbers)}
+
+    def done(self, numbers):
+        """Whether all of these have run to their end."""
+        return all(state == "COMPLETED" for state, _ in self.jobs(numbers).values())
 
     def stop(self):
         """End all children, jobs included, and take the folder away."""

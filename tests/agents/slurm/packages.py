@@ -55,7 +55,9 @@ def _extracted():
         return max(there, key=lambda p: p.stat().st_mtime)
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise MissingError(f"slurmctld is not on PATH, and there is no {tool} to fetch Debian's packages with")
+            raise MissingError(
+                f"slurmctld is not on PATH, and there is no {tool} to fetch Debian's packages with"
+            )
     plan = _run(*_apt("--simulate", "--no-install-recommends", "install", *PACKAGES))
     found = dict(re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+)", plan, re.M))
     if "slurmctld" not in found:
