@@ -14,8 +14,8 @@ def add(verbs: Any) -> None:
     slurm = verbs.add_parser(
         "slurm",
         help="place the jobs of a Slurm cluster by a served policy",
-        description="Looks at the queue, asks the policy that `python -m agents serve` answers for, gives each new job its "
-        "partition and lets it start. One JSON object a line says what was done; the last one counts it.",
+        description="Looks at the queue, asks the policy that `python -m agents serve` serves, gives each new job "
+        "its partition and lets it start. One JSON object a line says what was done; the last one counts it.",
     )
     add = slurm.add_argument
     add("site", metavar="SITE", help="YAML file: partitions, their pools, what jobs do not say")

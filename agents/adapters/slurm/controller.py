@@ -1,8 +1,8 @@
 """The controller: looks at the queue, asks the policy where each new job should go, and lets it go there.
 
-It stands outside slurmctld and holds nothing: which jobs wait for a decision is read from the queue each time, so it may be
-killed and started again at any moment. Where the policy is down, slow or wrong nothing is done, and a job starts by
-itself when its delay ends; jobs that job_submit.lua held are released to all their partitions after the same delay.
+It stands outside slurmctld and holds nothing: which jobs wait for a decision is read from the queue each time, so it
+may be killed and started again at any moment. Where the policy is down, slow or wrong nothing is done, and a job starts
+by itself when its delay ends; jobs that job_submit.lua held are released to all their partitions after that delay.
 """
 
 from __future__ import annotations

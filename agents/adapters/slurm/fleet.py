@@ -1,4 +1,4 @@
-"""The live fleet as a snapshot: what Slurm knows of pools and queues, over what the operator's feeds say of the rest."""
+"""The live fleet as a snapshot: Slurm's own pools and queues, and the operator's feeds for the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs and nodes as Slurm tells them, in one shape whatever its version: 22.05's plain JSON and the later one of sets."""
+"""Jobs and nodes as Slurm tells them, in one shape for 22.05's plain JSON and the later one of sets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 TAG = re.compile(r"\bgcn:start=(?P<start>\d+) gcn:in=(?P<partitions>\S+)")  # what job_submit.lua writes
 _GPU = re.compile(r"\bgpu(?::[A-Za-z][\w.-]*)?(?:[:=](\d+))?")
-_GONE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR", "UNKNOWN", "FUTURE", "MAINT", "MAINTENANCE",
-         "NOT_RESPONDING", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "REBOOT", "INVALID_REG", "INVAL"}  # fmt: skip
+_GONE = {
+    "DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR", "UNKNOWN", "FUTURE", "MAINT", "MAINTENANCE",
+    "NOT_RESPONDING", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "REBOOT", "INVALID_REG", "INVAL",
+}  # fmt: skip
 _DRAIN = {"DRAIN", "DRAINING", "DRAINED"}
 
 
@@ -89,7 +91,7 @@ class Slurm(Protocol):
         ...
 
     def place(self, job: Job, partitions: str, begin: float, held: bool) -> None:
-        """Give a pending job its partition(s) and let it start from `begin` (s since 1970), released if it is `held`."""
+        """Give a pending job its partitions, let it start from `begin` (s since 1970), release it if it is `held`."""
         ...
 
     def delay(self, job: Job, begin: float) -> None:

@@ -36,7 +36,7 @@ class Rest:
         if not url.startswith(("http://", "https://")):
             raise UserError(f"slurmrestd {url!r}: wanted http://HOST:PORT or https://HOST:PORT")
         self.user, self.token, self.sleep = user, token, sleep
-        self.version: tuple[int, int, int] | None = None
+        self._version: tuple[int, ...] | None = None
         self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
 
     def close(self) -> None:
@@ -68,18 +68,21 @@ class Rest:
             self.sleep(PAUSE_S)
         raise AssertionError("unreachable")
 
-    def _at(self, rest: str) -> str:
-        """A path of the newest version that is served."""
-        if self.version is None:
+    def _served(self) -> tuple[int, ...]:
+        """The newest version that is served."""
+        if self._version is None:
             paths = self._call("GET", "/openapi/v3").get("paths") or {}
             found = [tuple(map(int, m.groups())) for p in paths if (m := _PATH.match(p))]
             if not found:
                 raise SlurmError(
                     "slurmrestd serves no /slurm/vX.Y.Z/jobs: start it with the plugin openapi/slurmctld"
                 )
-            self.version = max(found)  # type: ignore[assignment]
-        assert self.version is not None
-        return f"/slurm/v{'.'.join(map(str, self.version))}/{rest}"
+            self._version = max(found)
+        return self._version
+
+    def _at(self, rest: str) -> str:
+        """A path of that version."""
+        return f"/slurm/v{'.'.join(map(str, self._served()))}/{rest}"
 
     def jobs(self) -> list[Job]:
         """All jobs that Slurm still remembers."""
@@ -99,7 +102,6 @@ class Rest:
         self._call("POST", self._at(f"job/{job.id}"), {"begin_time": self._time(begin)})
 
     def _time(self, at: float) -> Any:
-        assert self.version is not None
-        if self.version >= STRUCTURED:
+        if self._served() >= STRUCTURED:
             return {"set": True, "infinite": False, "number": int(at)}
         return relative(at)

@@ -1,4 +1,4 @@
-"""A real Slurm on loopback: munged, slurmctld, slurmrestd and a slurmd for each node, all of them children of a test."""
+"""A real Slurm on loopback: munged, slurmctld, slurmrestd and a slurmd a node, all of them children of a test."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Slurm for tests: what is on PATH, else Debian's packages, fetched and extracted into a cache folder, not installed."""
+"""Slurm for tests: what is on PATH, else Debian's packages, extracted into a cache folder, not installed."""
 
 import os
 import re

@@ -90,21 +90,21 @@ def test_later_versions_take_times_as_objects(rest):
 
 
 def test_try_again_is_tried_again_and_nothing_else(rest):
-    fake, client, pauses = rest(["v0.0.42"], [(500, 11), (200, 11)])
+    _, client, pauses = rest(["v0.0.42"], [(500, 11), (200, 11)])
     client.delay(JOB, 0)
     assert len(pauses) == 2
-    fake, client, pauses = rest(["v0.0.42"], [(500, 11)] * 9)
+    _, client, pauses = rest(["v0.0.42"], [(500, 11)] * 9)
     with pytest.raises(SlurmError, match="HTTP 500 11"):
         client.delay(JOB, 0)
     assert len(pauses) == 3
-    fake, client, pauses = rest(["v0.0.42"], [(200, 2021)])
+    _, client, pauses = rest(["v0.0.42"], [(200, 2021)])
     with pytest.raises(SlurmError, match="HTTP 200 2021"):
         client.place(JOB, "a", 0, held=False)
     assert pauses == []
 
 
 def test_a_rest_that_is_away_or_serves_nothing(rest):
-    fake, client, _ = rest([])
+    _, client, _ = rest([])
     with pytest.raises(SlurmError, match="openapi/slurmctld"):
         client.jobs()
     away = Rest("http://127.0.0.1:9", "root", lambda: "jwt", timeout_s=0.5)

@@ -14,7 +14,7 @@ from gcn_env.snapshot import LiveFleet
 from tests.agents.slurm.conftest import NOW
 
 
-# ------------------------------------------------------------------------------------------------------ what Slurm tells
+# ---------------------------------------------------------------------------------------------------- what Slurm tells
 @pytest.mark.parametrize(
     ("text", "count"),
     [
@@ -68,7 +68,7 @@ def test_nodes_as_22_05_tells_them(recorded):
     assert (drained.up, drained.draining, drained.partitions, drained.cpus) == (False, True, ("a", "b"), 8)
 
 
-# ------------------------------------------------------------------------------------------------------------ site files
+# ---------------------------------------------------------------------------------------------------------- site files
 def test_words_of_comments(site):
     said = site.fields("gpu", "nightly gcn.work=2.5 gcn.jurisdictions=eu,sg", "gcn.trust=private")
     assert (said["work"], said["jurisdictions"], said["trust"]) == (2.5, ["eu", "sg"], "private")
@@ -151,7 +151,7 @@ def test_a_token_is_asked_for(monkeypatch, capsys):
     assert main(["slurm", site, "--policy", "ftp://x"]) == 2
 
 
-# ------------------------------------------------------------------------------------------------------------- snapshots
+# ----------------------------------------------------------------------------------------------------------- snapshots
 def test_a_snapshot_of_the_recorded_cluster_is_one_of_the_scenario(site, recorded, fleet_world):
     """The served policy sees what Slurm said: devices, queues, jobs with their clocks."""
     fleet = Fleet(site, list(map(job_of, recorded["jobs"])), list(map(node_of, recorded["nodes"])), NOW)
