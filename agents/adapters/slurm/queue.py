@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 TAG = re.compile(r"\bgcn:start=(?P<start>\d+) gcn:in=(?P<partitions>\S+)")  # what job_submit.lua writes
-_GPU = re.compile(r"\bgpu(?::[A-Za-z][\w.-]*)?(?:[:=](\d+))?")
+_GPU = re.compile(r"\bgpu(?::[A-Za-z][\w.-]*)?(?:[:=](\d+))?(?!\w)")
 _GONE = {
     "DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR", "UNKNOWN", "FUTURE", "MAINT", "MAINTENANCE",
     "NOT_RESPONDING", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "REBOOT", "INVALID_REG", "INVAL",

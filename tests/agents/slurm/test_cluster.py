@@ -1,14 +1,12 @@
 """The policy in front of a real slurmctld: jobs land where it says, and nothing is lost where it says nothing."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 
-import httpx
 import numpy as np
 import pytest
 
@@ -70,9 +68,9 @@ def test_jobs_land_where_the_policy_says(cluster, tuned, feeds, served, path_of,
 
 def test_what_may_run_nowhere_is_refused_at_the_door(cluster, tuned):
     tuned(grace_s=300)
-    with pytest.raises(AssertionError, match="no partition for a gpu job with gcn.jurisdictions=mars"):
+    with pytest.raises(AssertionError, match=r"a gpu job with gcn\.jurisdictions=mars"):
         cluster.submit(*GPU, "--comment=gcn.jurisdictions=mars")
-    with pytest.raises(AssertionError, match="gcn.trust=tee"):
+    with pytest.raises(AssertionError, match=r"gcn\.trust=tee"):
         cluster.submit(*GPU, "--comment=gcn.trust=tee")
 
 
@@ -210,7 +208,7 @@ def test_two_hundred_jobs_then_the_policy_dies(cluster, tuned, feeds, served, re
 
 
 def test_the_command_places_and_ends_cleanly(cluster, tuned, feeds, served, tmp_path):
-    """`python -m agents slurm` as an operator starts it: one look with commands, then a loop over REST until SIGTERM."""
+    """`python -m agents slurm` as an operator starts it: one look by commands, then a loop by REST until SIGTERM."""
     feeds.write(north=20, south=400)
     path = tmp_path / "site.yaml"
     path.write_text(json.dumps(json.loads(tuned(grace_s=300).model_dump_json(by_alias=True))))
