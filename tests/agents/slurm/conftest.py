@@ -42,10 +42,10 @@ def fleet_world():
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def cluster(site):
     """slurmctld, slurmrestd and four slurmd on loopback."""
     try:
-        made = Cluster("function slurm_job_submit() return slurm.SUCCESS end\nreturn slurm.SUCCESS\n")
+        made = Cluster(lua(site))
     except MissingError as why:
         pytest.skip(f"no Slurm to test against: {why}")
     yield made

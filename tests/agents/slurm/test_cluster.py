@@ -19,7 +19,8 @@ from tests.worlds import ROOT
 
 pytestmark = pytest.mark.slow
 JOBS, MORE = 200, 60  # placed by the policy; submitted while it dies
-GPU = ("--gpus=1", "-c1")
+HEAVY = "gcn.data=0 gcn.work=10"  # nothing to move, and hours of work: the price of power decides
+GPU = ("--gpus=1", "-c1", f"--comment={HEAVY}")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_jobs_land_where_the_policy_says(cluster, tuned, feeds, served, path_of,
         assert landed(cluster, [*north, cpu]) == ["north-gpu", "north-gpu", "north-cpu"]
         feeds.write(north=400, south=20)
         south = [cluster.submit(*GPU) for _ in range(2)]
-        tied = cluster.submit(*GPU, "--comment=gcn.jurisdictions=eu")
+        tied = cluster.submit(*GPU, f"--comment={HEAVY} gcn.jurisdictions=eu")
         own = cluster.submit(*GPU, "-p", "north-gpu")
         assert landed(cluster, [*south, tied, own]) == ["south-gpu", "south-gpu", "north-gpu", "north-gpu"]
         placed = {e["job"]: e for e in run.events("placed")}
