@@ -24,6 +24,7 @@ Verbs:
     counterfactual LOG    a recorded cluster log under other policies, in money
     gates                 place pods of a Kubernetes cluster that carry a scheduling gate (agents/README.md)
     multikueue            nominate worker clusters for Kueue's MultiKueue (agents/README.md)
+    slurm SITE            place the jobs of a Slurm cluster by a served policy (agents/README.md)
     bms POLICY            drive a plant's set-points over BACnet/IP by a policy (agents/README.md)
     bms-device SCENARIO   a simulated plant as a BACnet/IP device
     bms-points PLANT      point list of a plant, as Markdown or as a Brick model
@@ -35,10 +36,10 @@ import argparse
 import shlex
 import sys
 
-from agents.cli import building, catalogue, kubernetes, learning, looking, serving
+from agents.cli import building, catalogue, kubernetes, learning, looking, serving, slurm
 from gcn_env.errors import UserError
 
-GROUPS = (catalogue, learning, looking, serving, kubernetes, building)
+GROUPS = (catalogue, learning, looking, serving, kubernetes, slurm, building)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ None with a reason, and the controller does what it does without a policy.
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -120,10 +121,33 @@ class Asker:
             return self._none("slow", began, failed=True)
         except httpx.HTTPError:
             return self._none("down", began, failed=True)
-        if reply.status_code >= 400:
+        if reply.status_code != 200:
             busy = reply.status_code >= 500 or reply.status_code == 429
             return self._none(f"refused: {reply.status_code} {reply.text[:200]}", began, failed=busy)
         return self._read(reply, candidates, began)
+
+    def send(self, snapshot: Mapping[str, Any], timeout_s: float = 2.0) -> str:
+        """Send the fleet as it is now (`PUT /v1/snapshot`).
+
+        Args:
+            snapshot: the document.
+            timeout_s: within which it has to be taken; reading hundreds of jobs takes longer than one answer.
+
+        Returns:
+            Nothing if it was taken, else why not, in the words of `Choice.reason`.
+        """
+        began = self.clock()
+        if began < self._until:
+            return "resting"
+        try:
+            reply = self._client.put("/v1/snapshot", json=dict(snapshot), timeout=timeout_s)
+        except httpx.TimeoutException:
+            return self._none("slow", began, failed=True).reason
+        except httpx.HTTPError:
+            return self._none("down", began, failed=True).reason
+        if reply.status_code != 200:
+            return f"refused: {reply.status_code} {reply.text[:300]}"
+        return ""
 
     def _none(self, reason: str, began: float, failed: bool) -> Choice:
         self._failed = self._failed + 1 if failed else 0
@@ -136,7 +160,9 @@ class Asker:
         """The answer, if it is one: its pool was asked about and is not refused."""
         try:
             answer = reply.json()
-            rows = {row["pool"]: (float(row["score"]), list(row["refused"])) for row in answer["candidates"]}
+            rows = {
+                row["pool"]: (_finite(row["score"]), list(row["refused"])) for row in answer["candidates"]
+            }
             pool, by = answer["choice"], str(answer.get("by", "policy"))
         except (ValueError, KeyError, TypeError):
             return self._none("wrong: no answer of /v1/score", began, failed=True)
@@ -147,3 +173,11 @@ class Asker:
         ranking = tuple(sorted(open_, key=lambda p: -rows[p][0]))
         refused = {p: r for p, (_, r) in rows.items() if r}
         return Choice(pool, by, str(answer.get("reason", "")), ranking, refused, self.clock() - began)
+
+
+def _finite(value: Any) -> float:
+    """A score; raises ValueError for NaN and infinities, which JSON of Python's can hold."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number

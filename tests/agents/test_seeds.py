@@ -21,6 +21,7 @@ QUICK = [
     "--set",
     *SET,
     "recipe.evaluation.every=100000",
+    "recipe.checkpoints.every=512",
     "recipe.evaluation.episodes=1",
     "time.episode_days=0.5",
 ]
