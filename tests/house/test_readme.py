@@ -80,6 +80,7 @@ def test_links_and_paths_lead_somewhere(root):
         "gcn_env/jobs/README.md",
         "benchmarks/README.md",
         "agents/README.md",
+        "agents/cluster/README.md",
     )
     for page in [README, *(root / name for name in pages)]:
         for link, path in names.findall(page.read_text()):
