@@ -30,7 +30,9 @@ settings.register_profile(
 settings.load_profile("house")
 
 # One worker compiles the step while the other does what needs no step; then the long README test; then the rest.
-ORDER = {"test_plain_python.py": 0, "test_tools.py": 1, "house": 2, "core": 3, "test_readme.py": 4}
+ORDER = {
+    "test_plain_python.py": 0, "test_tools.py": 1, "house": 2, "core": 3, "test_readme.py": 4, "test_guides.py": 4,
+}  # fmt: skip
 
 COMPILE = """
 import numpy as np, gcn_env
@@ -43,6 +45,10 @@ for view in ("joint", "sequential"):
 
 
 def pytest_collection_modifyitems(items):
+    if os.environ.get("GCN_LONG", "0") == "0":
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="long: runs where GCN_LONG=1"))
     items.sort(key=lambda item: ORDER.get(item.path.name, ORDER.get(item.path.parent.name, len(ORDER))))
 
 

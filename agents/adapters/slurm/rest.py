@@ -60,7 +60,8 @@ class Rest:
             status, answer = self._send(method, path, body)
             errors = answer.get("errors") or []  # 22.05 sends errors with HTTP 200, too
             if status < 400 and not errors:
-                return answer
+                found: dict[str, Any] = answer
+                return found
             again = any(isinstance(e, dict) and e.get("error_number") == AGAIN for e in errors)
             if not again or not left:
                 words = "; ".join(" ".join(map(str, e.values())) for e in errors if isinstance(e, dict))

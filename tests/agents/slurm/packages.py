@@ -68,9 +68,9 @@ def _extracted():
             with tempfile.TemporaryDirectory(dir=_cache()) as made:
                 _run(*_apt("download", *found), cwd=made)
                 for package in Path(made).glob("*.deb"):
-                    _run("dpkg-deb", "-x", package, f"{made}/root")
-                shutil.rmtree(f"{made}/root/usr/share", ignore_errors=True)
-                os.rename(f"{made}/root", folder)
+                    _run("dpkg-deb", "-x", package, f"{made}/files")
+                shutil.rmtree(f"{made}/files/usr/share", ignore_errors=True)
+                os.rename(f"{made}/files", folder)
     return folder
 
 
@@ -94,9 +94,9 @@ def lay_out(into):
     programs, folders, env = into / "bin", [], {}
     programs.mkdir()
     if shutil.which("slurmctld") is None:
-        shutil.copytree(_extracted(), into / "root", symlinks=True)
-        folders = [into / "root" / name for name in FOLDERS]
-        plugins = _plugins(into / "root")
+        shutil.copytree(_extracted(), into / "files", symlinks=True)
+        folders = [into / "files" / name for name in FOLDERS]
+        plugins = _plugins(into / "files")
         for broken in plugins.glob("mpi_pmix*.so"):  # they want a library that nothing here needs
             broken.unlink()
         env = {"LD_LIBRARY_PATH": f"{plugins.parent}:{plugins}"}
