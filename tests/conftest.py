@@ -44,11 +44,16 @@ for view in ("joint", "sequential"):
 """
 
 
+# Slow tests that every run needs: coverage of kernels, the README's line, learners that learn.
+NEEDED = ("test_plain_python.py", "test_readme.py", "test_learning.py", "test_files.py", "test_export.py")
+
+
 def pytest_collection_modifyitems(items):
     if os.environ.get("GCN_LONG", "0") == "0":
         for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="long: runs where GCN_LONG=1"))
+            slow = item.get_closest_marker("slow") and item.path.name not in NEEDED
+            if slow or item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="slow or long: runs where GCN_LONG=1"))
     items.sort(key=lambda item: ORDER.get(item.path.name, ORDER.get(item.path.parent.name, len(ORDER))))
 
 
