@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from agents.runs import RunFolder
 from gcn_env.errors import UserError, nearest
 
 FOLDER = Path(__file__).resolve().parent / "trained"
@@ -101,31 +102,35 @@ def _rows(view: str, card: dict[str, Any]) -> dict[str, str]:
     return rows
 
 
+def of_run(run: RunFolder) -> dict[str, Any]:
+    """What the folder of a run says of it."""
+    about, progress = run.about(), run.progress()
+    commands = run.path / "command.txt"
+    return {
+        "recipe": run.recipe().model_dump(mode="json"), "trained_at_steps": progress.get("timesteps", 0),
+        "seconds": progress.get("seconds"),
+        "commands": commands.read_text().splitlines() if commands.is_file() else [],
+        "versions": about["versions"], "world": about["world"], "data": about["data"], "results": None,
+    }  # fmt: skip
+
+
 def card_of(spec: str) -> str:
     """The card of a learned policy in Markdown; empty for rules, bundles and runs that cannot say."""
-    from agents.runs import RunFolder
-
     kind, _, rest = spec.partition(":")
     if kind == "trained":
         about = document(rest)
         rows = _rows(about["view"], about["card"])
     elif kind == "run" and (run := RunFolder(Path(rest))).progress() and run.about():
-        recipe = run.recipe()
-        done = run.progress()
-        commands = run.path / "command.txt"
-        rows = _rows(
-            recipe.view,
-            {
-                "recipe": recipe.model_dump(mode="json"), "world": run.about()["world"],
-                "trained_at_steps": done.get("timesteps", 0), "seconds": done.get("seconds"),
-                "versions": run.about().get("versions", {}),
-                "commands": commands.read_text().split("\n")[:-1] if commands.is_file() else [], "results": {},
-            },
-        )  # fmt: skip
-        rows["steps"] = f"{done.get('timesteps', 0):,}; the best of them by validation weeks"
+        card = of_run(run)
+        rows = _rows(run.recipe().view, card)
+        rows["steps"] = f"{card['trained_at_steps']:,}; the best of them by validation weeks"
     else:
         return ""
-    return f"### {spec}\n\n| | |\n|---|---|\n" + "".join(f"| {k} | {v} |\n" for k, v in rows.items())
+    return f"### {spec}\n\n" + _card(rows)
+
+
+def _card(rows: dict[str, str]) -> str:
+    return "| | |\n|---|---|\n" + "".join(f"| {k} | {v} |\n" for k, v in rows.items())
 
 
 def page(folder: Path = FOLDER) -> str:
@@ -133,8 +138,7 @@ def page(folder: Path = FOLDER) -> str:
     parts = [_HEAD]
     for name in names(folder):
         about = document(name, folder)
-        parts.append(f"\n## trained:{name}\n\n| | |\n|---|---|\n")
-        parts += [f"| {k} | {v} |\n" for k, v in _rows(about["view"], about["card"]).items()]
+        parts.append(f"\n## trained:{name}\n\n{_card(_rows(about['view'], about['card']))}")
     return "".join(parts)
 
 

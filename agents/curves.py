@@ -17,6 +17,7 @@ from agents.compare import BOOTSTRAP_SEED, money
 from agents.events import Events
 from agents.figures import style
 from agents.page import page
+from agents.recipe import flat
 from agents.report import png, prepare, table
 from agents.runs import RunFolder
 from gcn_env.errors import UserError
@@ -75,18 +76,6 @@ def read(folder: Path) -> Run:
         np.array([float(rows[s]["total_usd"]) for s in steps]), rows[steps[-1]].get("best_rule_usd"),
         None if seconds is None else float(seconds) / 3600.0,
     )  # fmt: skip
-
-
-def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested choices by dotted path; lists as text, None as `none`."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            out |= flat(value, f"{before}{key}.")
-        else:
-            plain = isinstance(value, bool | int | float | str)
-            out[before + key] = value if plain else ", ".join(map(str, value or ())) or "none"
-    return out
 
 
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:

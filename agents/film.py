@@ -105,8 +105,12 @@ class Player:
 def _gif(path: Path, frames: Iterator[Frame]) -> None:
     from PIL import Image
 
-    pictures = [Image.fromarray(x).resize((x.shape[1] * 3 // 4, x.shape[0] * 3 // 4)) for x in frames]
-    first, *rest = [p.quantize(96, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) for p in pictures]
+    def small(x: Frame) -> Any:
+        """As it is kept: a byte a pixel. A week of full frames would take 600 MB."""
+        picture = Image.fromarray(x).resize((x.shape[1] * 3 // 4, x.shape[0] * 3 // 4))
+        return picture.quantize(96, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+    first, *rest = map(small, frames)
     first.save(path, save_all=True, append_images=rest, duration=1000 // FRAMES_PER_S, loop=0, optimize=False)
 
 

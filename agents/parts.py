@@ -24,7 +24,7 @@ from gcn_env.errors import UserError
 from gcn_env.record import Record
 
 FOLDER = "parts"
-_PLAN, _INPUTS = "plan.json", "inputs.json"
+PLAN, _INPUTS = "plan.json", "inputs.json"
 
 
 class Parts:
@@ -42,7 +42,7 @@ class Parts:
     def __init__(self, report: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
         self.folder, self._plan = report / FOLDER, None
         wanted = json.loads(json.dumps(plan))
-        there = self.folder / _PLAN
+        there = self.folder / PLAN
         if not (resume and there.is_file()):
             remove(report)
         else:
@@ -92,7 +92,7 @@ class Parts:
         """Write the plan, once there is something to keep."""
         if self._plan is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / _PLAN, json.dumps(self._plan, indent=1) + "\n")
+            write_text(self.folder / PLAN, json.dumps(self._plan, indent=1) + "\n")
             self._plan = None
 
     def note(self, results: Results, inputs: Mapping[str, Any]) -> None:
@@ -125,7 +125,7 @@ def report_again(out: Path) -> Comparison:
     if not path.is_file():
         raise UserError(f"{out} holds no parts of an evaluation ({path.name}); evaluate.py writes them")
     inputs = json.loads(path.read_text(encoding="utf-8"))
-    plan_ = json.loads((out / FOLDER / _PLAN).read_text(encoding="utf-8"))
+    plan_ = json.loads((out / FOLDER / PLAN).read_text(encoding="utf-8"))
     parts = Parts(out, plan_, resume=True)
     units = plan(inputs["teams"], plan_["episodes"], plan_["keep"], BATCH)
     done = {u: found for u in units if (found := parts.get(u)) is not None}

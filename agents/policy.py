@@ -99,13 +99,17 @@ def _rule(text: str, world: World) -> RulePolicy:
 
 def fingerprint(spec: str) -> str:
     """Hash of what a spec stands for now: a run goes on, a bundle is written anew, a rule is its name."""
+    from agents.cards import FOLDER  # here: a rule that is served needs neither
+    from agents.runs import RunFolder
+
     kind, _, rest = spec.partition(":")
+    run, path = RunFolder(Path(rest)), Path(rest)
     where = {
-        "run": [Path(rest) / "best.pt", *sorted(Path(rest).glob("checkpoints/*.pt"))[-1:]],
-        "trained": [Path(__file__).parent / "trained" / f"{rest}.safetensors"],
-        "bundle": [Path(rest) / "manifest.json"],
+        "run": [path, run.best, *run.steps()[-1:]],  # what `load` takes, in its order
+        "trained": [FOLDER / f"{rest}.safetensors"],
+        "bundle": [path / "manifest.json"],
     }.get(kind, [])
-    files = [path for path in [*where, Path(rest)] if path.is_file()]
+    files = [file for file in where if file.is_file()]
     return hashlib.sha256(files[0].read_bytes()).hexdigest()[:16] if files else spec
 
 

@@ -235,3 +235,15 @@ def split_overrides(pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, str
     prefix = "recipe."
     recipe = {k.removeprefix(prefix): v for k, v in words.items() if k.startswith(prefix)}
     return recipe, {k: v for k, v in words.items() if not k.startswith(prefix)}
+
+
+def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested choices by dotted path; lists as text, None as `none`."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            out |= flat(value, f"{before}{key}.")
+        else:
+            plain = isinstance(value, bool | int | float | str)
+            out[before + key] = value if plain else ", ".join(map(str, value or ())) or "none"
+    return out

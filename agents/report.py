@@ -17,6 +17,8 @@ from agents.compare import BOOTSTRAP_SEED, Comparison, Line, compare, money, mon
 from agents.evaluation import EVAL_SEED_BASE, Results
 from agents.figures import CAPTIONS, draw
 from agents.page import page
+from agents.parts import FOLDER as PARTS
+from agents.parts import PLAN
 from gcn_env.errors import UserError
 from gcn_env.ledger import TERMS
 from gcn_env.metrics import HEADLINE, KPIS
@@ -36,7 +38,7 @@ def prepare(out: Path, *, overwrite: bool = False, resume: bool = False) -> None
             `resume`, if it holds no parts of an evaluation.
     """
     if resume:
-        if not (out / "parts" / "plan.json").is_file():
+        if not (out / PARTS / PLAN).is_file():
             raise UserError(f"{out} holds no interrupted evaluation; leave out --resume to begin one")
         return
     if out.exists() and not out.is_dir():
@@ -47,7 +49,7 @@ def prepare(out: Path, *, overwrite: bool = False, resume: bool = False) -> None
                 f"{out} is not empty; choose another --out, add --overwrite to replace its report, "
                 "or --resume to go on with an interrupted one"
             )
-        if not any((out / name).exists() for name in ("results.json", "parts/plan.json")):
+        if not any((out / name).exists() for name in ("results.json", f"{PARTS}/{PLAN}")):
             raise UserError(
                 f"{out} holds something that is not a report; it is left as it is: choose another --out"
             )

@@ -12,14 +12,16 @@ from gcn_env.errors import UserError
 _KEYS = ("late_share", "slo_miss_share", "energy_mwh", "carbon_t", "excursion_kh")
 
 
-def condense(path: Path) -> dict[str, Any]:
-    """What a page needs of a `results.json`.
+def read(path: Path) -> dict[str, Any]:
+    """What a page needs of a `results.json`; a summary that was saved is taken as it is.
 
     Raises:
-        UserError: if it is none.
+        UserError: if it is neither.
     """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
+        if "policies" in said and "meta" not in said:
+            return dict(said)
         lines = said["comparison"]
         policies = {
             x["policy"]: {
@@ -46,7 +48,7 @@ def page(summary: dict[str, Any]) -> str:
     """The table in Markdown: learned policies, each placement rule with the cooling that serves it best, and B0.
 
     Args:
-        summary: of `condense`; policies are in order of cost.
+        summary: of `read`; policies are in order of cost.
     """
     names, seen = list(summary["policies"]), set[str]()
     rows = []

@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 
 from gcn_env.errors import UserError
-from gcn_env.snapshot.readings import JOBS
+from gcn_env.snapshot import units
 
-PLAIN = {"jobs": {row.name: row.unit for row in JOBS.rows}}  # numbers are in the project's own units
+PLAIN = {"jobs": units()["jobs"]}  # numbers are in the project's own units
 
 
 @dataclass(frozen=True)

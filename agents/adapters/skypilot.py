@@ -13,17 +13,15 @@ from typing import Any
 
 import yaml
 
-from agents.adapters.kubernetes.pods import DEFAULTS, PREFIX, PodError, job_of, restricted
+from agents.adapters.kubernetes.pods import DEFAULTS, PLAIN, PREFIX, PodError, job_of, restricted
 from agents.serving.decide import Decider
 from agents.serving.decision import Decision, NotReady
 from gcn_env.errors import UserError
 from gcn_env.snapshot.parse import SnapshotError
-from gcn_env.snapshot.readings import JOBS
 
 ENV = "GCN_"
 MOST_BYTES = 256 << 10  # of a request: YAML is read slowly
 MOST_PARTS = 20_000  # values of a task
-PLAIN = {"jobs": {r.name: r.unit for r in JOBS.rows}}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

@@ -66,13 +66,9 @@ def _results(args: argparse.Namespace) -> None:
     import json
 
     from agents.runs import write_text
-    from agents.summary import condense, page
+    from agents.summary import page, read
 
-    path = Path(args.file)
-    if path.is_file() and "policies" in (found := json.loads(path.read_text())) and "meta" not in found:
-        summary = found
-    else:
-        summary = condense(path)
+    summary = read(Path(args.file))
     if args.save is not None:
         write_text(Path(args.save), json.dumps(summary, indent=1) + "\n")
     print(page(summary), end="")

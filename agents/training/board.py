@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.curves import flat
+import numpy as np
+
 from agents.events import Events
-from agents.recipe import Recipe
+from agents.recipe import Recipe, flat
 from agents.runs import RunFolder
 
 LAYOUT = {  # of the Custom Scalars tab
@@ -59,8 +60,6 @@ def begin(run: RunFolder, recipe: Recipe, world: Any) -> None:
 
 def finish(run: RunFolder, recipe: Recipe, result: dict[str, Any], hours: float) -> None:
     """The run's row of the HParams tab, with its final figures, and its card."""
-    import numpy as np
-
     values = flat(recipe.model_dump(mode="json"))
     over = result["over_best_rule_percent"]
     figures = {

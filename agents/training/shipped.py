@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agents.cards import FOLDER, document, figures
+from agents.cards import FOLDER, document, figures, of_run
 from agents.runs import RunFolder, atomic_write, check_layout, write_text
 from agents.training.checkpoints import read
 from agents.training.policy import TrainedPolicy, assemble, check_levels
@@ -51,18 +51,14 @@ def ship(run: RunFolder, name: str, results: Path | None = None, folder: Path = 
 
     if not name or set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789-"):
         raise UserError(f"{name!r}: a name has lower-case letters, digits and hyphens only")
-    recipe, about, progress = run.recipe(), run.about(), run.progress()
-    content = read(run.best)
+    recipe, content = run.recipe(), read(run.best)
     weights = {k: v.contiguous() for k, v in content["net"].items()}
     card = {
-        "recipe": recipe.model_dump(mode="json"),
+        **of_run(run),
         "trained_at_steps": content["timesteps"],
         "validation_usd": content["total_usd"],
-        "seconds": progress.get("seconds"),
-        "commands": (run.path / "command.txt").read_text().splitlines(),
-        "versions": about["versions"], "world": about["world"], "data": about["data"],
         "results": None if results is None else figures(results, run.path),
-    }  # fmt: skip
+    }
     page = {
         "view": recipe.view,
         "network": content["network"],

@@ -10,8 +10,8 @@ import httpx
 from agents.policy import RulePolicy, load
 from agents.serving.decide import Decider
 from agents.serving.decision import Options
-from agents.serving.guard import Envelope
-from agents.serving.scorers import BundleScorer, RuleScorer
+from agents.serving.opening import open_scorer
+from agents.serving.scorers import RuleScorer
 from gcn_env.errors import UserError
 from gcn_env.scenario.compile import World
 
@@ -59,21 +59,8 @@ def in_process(spec: str, world: World) -> Call:
     """
     rule = load(FALLBACK, world)
     assert isinstance(rule, RulePolicy)
-    if spec.startswith("rule:"):
-        own = load(spec, world)
-        assert isinstance(own, RulePolicy)
-        decider = Decider(world, RuleScorer(own), RuleScorer(rule), Options(deadline_s=1.0))
-    else:
-        from agents.bundle import BundlePolicy, open_bundle
-        from agents.bundle.load import self_test
-        from agents.bundle.policy import check_levels
-
-        bundle = open_bundle(spec.removeprefix("bundle:"))
-        check_levels(bundle, world, f"bundle {spec}")
-        policy = BundlePolicy(bundle)
-        self_test(bundle, policy.session)
-        envelope = Envelope(bundle.manifest.envelope)
-        decider = Decider(world, BundleScorer(policy), RuleScorer(rule), Options(deadline_s=1.0), envelope)
+    scorer, envelope = open_scorer(spec, world)
+    decider = Decider(world, scorer, RuleScorer(rule), Options(deadline_s=1.0), envelope)
 
     def call(method: str, path: str, body: Any) -> Any:
         try:

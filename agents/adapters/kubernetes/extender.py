@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agents.adapters.kubernetes.pods import Nodes, PodError, an_object, job_of
+from agents.adapters.kubernetes.pods import PLAIN, Nodes, PodError, an_object, job_of
 from agents.serving.decide import Decider
 from agents.serving.decision import Decision
-from gcn_env.snapshot.readings import JOBS
 
 MAX_SCORE = 10  # extender v1: MaxExtenderPriority
 MAX_NODES = 20_000
@@ -78,9 +77,6 @@ def _ask(
     request = {"job": args.job, "candidates": pools, "units": PLAIN}
     decision = decider.score(request, deadline_s)
     return {c["pool"]: c for c in decision.answer["candidates"]}, decision
-
-
-PLAIN = {"jobs": {r.name: r.unit for r in JOBS.rows}}  # annotations are in the project's own units
 
 
 def filter_nodes(

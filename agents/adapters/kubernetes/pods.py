@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gcn_env.errors import UserError
+from gcn_env.snapshot import units
 from gcn_env.snapshot.readings import JOBS
 
 PREFIX = "gcn.io/"
@@ -20,6 +21,7 @@ REGION_LABEL = "topology.kubernetes.io/region"
 POOL_LABEL = "gcn.io/pool"
 GPU = "nvidia.com/gpu"
 _TEXT = ("class", "source", "tenant", "origin", "data_at", "trust")
+PLAIN = {"jobs": units()["jobs"]}  # numbers of annotations are in the project's own units
 DEFAULTS: Mapping[str, Any] = {"class": "batch", "gang": 1, "work": 1.0, "trust": "public"}
 
 
@@ -36,7 +38,6 @@ class Nodes:
         pattern: regular expression with groups `region` and `pool`, for names without labels; None for none.
         defaults: fields of a job that a pod does not annotate. Jurisdictions have no default of their own: an operator
             who writes `any` here says that pods without a word may run anywhere.
-        units: of the numbers in annotations; the project's own unless said otherwise.
     """
 
     pool_label: str = POOL_LABEL

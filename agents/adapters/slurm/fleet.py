@@ -12,8 +12,8 @@ from typing import Any
 from agents.adapters.slurm.queue import Job, Node
 from agents.adapters.slurm.site import Device, Partition, Site
 from gcn_env.errors import UserError
-from gcn_env.snapshot.readings import FORMAT, JOBS, POOLS
-from gcn_env.tables import Table
+from gcn_env.snapshot import units
+from gcn_env.snapshot.readings import FORMAT
 
 COUNTED = (
     "healthy",
@@ -31,11 +31,6 @@ WAITS, RUNS = "PENDING", ("RUNNING", "COMPLETING", "SUSPENDED", "CONFIGURING")
 def name_of(job: Job) -> str:
     """Its name in snapshots and decision logs."""
     return f"slurm-{job.id}"
-
-
-def unit_names(table: Table) -> dict[str, str]:
-    """Reading -> this project's unit."""
-    return {r.name: r.unit for r in table.rows}
 
 
 def hour_of_year(at: float) -> float:
@@ -156,11 +151,12 @@ class Fleet:
             row.setdefault("away", 0)
         given = feeds.get("units") or {}
         theirs = {k: v for k, v in (given.get("pools") or {}).items() if k not in COUNTED}
-        units = given | {"jobs": unit_names(JOBS), "pools": unit_names(POOLS) | theirs}
-        units["regions"] = {"restart": "h"} | (given.get("regions") or {})
+        own = units()
+        declared = given | {"jobs": own["jobs"], "pools": own["pools"] | theirs}
+        declared["regions"] = {"restart": "h"} | (given.get("regions") or {})
         stamp = datetime.fromtimestamp(self.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
-            "format": FORMAT, "time": stamp, "units": units, "regions": self._regions(feeds, pools), "pools": pools,
+            "format": FORMAT, "time": stamp, "units": declared, "regions": self._regions(feeds, pools), "pools": pools,
             "links": feeds.get("links") or [], "jobs": self._listed(),
         }  # fmt: skip
 
