@@ -29,10 +29,13 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
-# One worker compiles the step while the other does what needs no step; then the long README test; then the rest.
+# One worker compiles the step while the other does what needs no step. The kernels' own tests come after that: what the
+# step calls is in the cache by then, and need not be compiled twice at the same time.
 ORDER = {
-    "test_plain_python.py": 0, "test_tools.py": 1, "house": 2, "core": 3, "test_readme.py": 4, "test_guides.py": 4,
+    "test_plain_python.py": 0, "test_tools.py": 1, "house": 2, "core": 4, "test_readme.py": 5, "test_guides.py": 5,
 }  # fmt: skip
+STEPLESS = 3
+
 
 COMPILE = """
 import numpy as np, gcn_env
@@ -44,17 +47,18 @@ for view in ("joint", "sequential"):
 """
 
 
-# Slow tests that every run needs: coverage of kernels, the README's line, learners that learn.
-NEEDED = ("test_plain_python.py", "test_readme.py", "test_learning.py", "test_files.py", "test_export.py")
-
-
 def pytest_collection_modifyitems(items):
     if os.environ.get("GCN_LONG", "0") == "0":
         for item in items:
-            slow = item.get_closest_marker("slow") and item.path.name not in NEEDED
-            if slow or item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="slow or long: runs where GCN_LONG=1"))
-    items.sort(key=lambda item: ORDER.get(item.path.name, ORDER.get(item.path.parent.name, len(ORDER))))
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="long: runs where GCN_LONG=1"))
+    items.sort(key=_rank)
+
+
+def _rank(item):
+    if item.get_closest_marker("stepless"):
+        return STEPLESS
+    return ORDER.get(item.path.name, ORDER.get(item.path.parent.name, 1 + max(ORDER.values())))
 
 
 def pytest_make_parametrize_id(val, argname):
@@ -95,5 +99,6 @@ def compiled_step():
 @pytest.fixture(autouse=True)
 def _compile_once(request):
     """Tests above the kernels wait for the compiled step; kernels' own tests compile what they call."""
-    if {"env", "agents", "cli"} & set(request.path.relative_to(ROOT).parts):
+    above = {"env", "agents", "cli"} & set(request.path.relative_to(ROOT).parts)
+    if above and not request.node.get_closest_marker("stepless"):
         request.getfixturevalue("compiled_step")

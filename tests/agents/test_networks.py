@@ -11,6 +11,8 @@ from agents.sb3.ppo import Heads
 from gcn_env.core.state import N_HEADS
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
 
+pytestmark = pytest.mark.stepless
+
 LEVELS = 4
 
 

@@ -13,6 +13,8 @@ from agents.sb3.vecenv import SimVecEnv
 from tests.agents.fakes import COLUMNS, CURRENT
 from tests.probes import Forbidden, Marked, OneStep, TwoSteps
 
+pytestmark = pytest.mark.stepless
+
 GAMMA = 0.8
 CPU = torch.device("cpu")
 

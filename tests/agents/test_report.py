@@ -17,6 +17,8 @@ from gcn_env.metrics import HEADLINE, KPIS
 from tests.agents.results_fixture import POLICIES, results
 from tests.house.tools import succeeds
 
+pytestmark = pytest.mark.stepless
+
 META = {"scenario": "made-up", "command": "evaluate.py --episodes 20", "config": {"seed": 0}}
 
 

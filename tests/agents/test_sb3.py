@@ -13,6 +13,8 @@ from agents.sb3.scaling import RewardScale
 from agents.sb3.vecenv import SimVecEnv
 from tests.agents.fakes import FakeSim, world
 
+pytestmark = pytest.mark.stepless
+
 B = 6
 
 

@@ -31,7 +31,7 @@ def words(out, *names):
     return ["seeds", "smoke", "--out", str(out), "--seeds", *names, "--jobs", "2", *QUICK]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_seeds_are_ordinary_runs_and_go_on(tmp_path, capsys):
     out = tmp_path / "many"
     assert main(words(out, "3", "4")) == 0
@@ -94,7 +94,7 @@ def fails_for_one(new, seed):
     raise SystemExit(3 if seed == 1 else 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_saves_every_run(tmp_path, root):
     out = tmp_path / "many"

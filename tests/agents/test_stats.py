@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from agents import stats
 
+pytestmark = pytest.mark.stepless
+
 ROUND = np.array([7.0, 1.0, 4.0, 100.0, 3.0, 2.0, 6.0, 5.0])  # sorted 1 2 | 3 4 5 6 | 7 100
 
 

@@ -22,6 +22,8 @@ from gcn_env.core.state import N_HEADS
 from gcn_env.errors import UserError
 from tests.agents.fakes import FakeSim, State, world
 
+pytestmark = pytest.mark.stepless
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -17,7 +17,6 @@ def busy():
 
 
 @pytest.mark.compiled
-@pytest.mark.long
 def test_ten_thousand_jobs_run_at_once(busy, compiled_step):
     sim = Sim(busy, 1, autoreset=False)
     row = scale.timed(sim, 24)
@@ -30,7 +29,6 @@ def test_ten_thousand_jobs_run_at_once(busy, compiled_step):
 
 
 @pytest.mark.compiled
-@pytest.mark.long
 def test_the_command_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys, compiled_step):
     monkeypatch.setattr(scale, "LOADS", (0.02, 0.1))
     monkeypatch.setattr(scale, "BLOCK", 2000)
@@ -45,7 +43,6 @@ def test_the_command_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys, 
     assert f"{result['rate']['devices']:,} accelerators" in page
 
 
-@pytest.mark.long
 def test_cut_and_grown_pools_keep_the_work(busy):
     """Variants of `pools` and `nodes` differ in that alone: devices, jobs and failures an hour stay."""
     plain = busy.params

@@ -58,7 +58,6 @@ def test_hundreds_of_random_sequences_under_every_trouble():
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_ten_thousand_random_sequences_under_every_trouble():
     seen = sequences(10_000, 24, 2)
     assert seen["back"] > 0.8 * seen["down"] > 100

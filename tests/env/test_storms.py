@@ -18,7 +18,6 @@ def test_a_storm_in_brief():
 
 
 @pytest.mark.compiled
-@pytest.mark.long
 def test_ten_thousand_steps_of_storms():
     """64 environments, 160 steps of all kinds of actions; a region that is down comes back when power does."""
     sim = make(overrides=STORMY, n_envs=64, autoreset=True)

@@ -18,7 +18,7 @@ def commands(page):
     return [line for block in blocks for line in block.strip().splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_researchers_guide_runs(root, tmp_path, compiled_step):
     """One process for all commands: importing torch each time would take most of the test."""
     program = "\n".join(

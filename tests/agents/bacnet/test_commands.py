@@ -45,7 +45,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_s_two_processes_drive_a_plant_and_leave_it_to_itself(tmp_path, compiled_step):
     device, supervisor = COMMANDS[:2]
     plant = start(device, tmp_path)

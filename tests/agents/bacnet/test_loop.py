@@ -31,7 +31,7 @@ def within_limits_and_rates(s):
         before = effective
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_day_under_the_supervisor_follows_its_policy_within_limits(tmp_path):
     async def main():
         async with site(call=in_process("rule:cost-greedy+b2", world("smoke", CALM))) as s:

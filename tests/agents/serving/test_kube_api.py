@@ -16,6 +16,8 @@ from tests.agents.serving.conftest import Server
 from tests.agents.serving.kubefake import FakeKube, pod, status
 from tests.agents.serving.test_server import certificate
 
+pytestmark = pytest.mark.stepless
+
 PODS = "/api/v1/pods"
 
 

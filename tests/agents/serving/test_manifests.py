@@ -25,6 +25,8 @@ from tests.agents.serving.test_gates import OLD, WHERE, cluster, turn
 from tests.agents.serving.test_kube_api import config, until
 from tests.agents.serving.test_multikueue import manager
 
+pytestmark = pytest.mark.stepless
+
 __all__ = ["cluster", "manager"]  # fixtures
 FOLDER = Path(agents.adapters.kubernetes.__file__).parent / "manifests"
 

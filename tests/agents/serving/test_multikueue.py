@@ -17,6 +17,8 @@ from tests.agents.serving.kubefake import FakeKube, FakePolicy, node, pod, statu
 from tests.agents.serving.test_gates import DEFAULTS, OLD, SITE, start, turn
 from tests.agents.serving.test_kube_api import until
 
+pytestmark = pytest.mark.stepless
+
 CLUSTERS = {"europe": ["eu/gpu", "eu/cpu"], "america": ["us/gpu"], "asia": ["ap/gpu"]}
 
 

@@ -10,6 +10,8 @@ from agents.adapters.slurm.queue import Job, Node, SlurmError
 from tests.agents.policies import FakePolicy, scores
 from tests.agents.slurm.conftest import NOW
 
+pytestmark = pytest.mark.stepless
+
 TAG = "gcn:start={:.0f} gcn:in=north-gpu,south-gpu"
 
 

@@ -12,6 +12,8 @@ from agents.adapters.slurm.queue import Job, SlurmError
 from agents.adapters.slurm.rest import Rest
 from gcn_env.errors import UserError
 
+pytestmark = pytest.mark.stepless
+
 JOB = Job(7, "PENDING", "a,b")
 
 
