@@ -85,17 +85,18 @@ def refill(lo, hi, timing, state, world):
 
 
 @kernel()
-def joint_range(lo, hi, block, split, actions, n_levels, timing, state, world, view, reward, done):
-    """Step and encode environments [lo, hi), in blocks small enough for a core's cache.
+def joint_range(lo, hi, block, shown, split, actions, n_levels, timing, state, world, view, reward, done):
+    """Step environments [lo, hi), and encode them where `shown`, in blocks small enough for a core's cache.
 
-    Threads each take a range: the kernel runs without the interpreter's lock. (`numba.prange` does not take groups of
-    groups of arrays, and would compile the step a second time.)
+    Threads each take a range: the kernel runs without the interpreter's lock. (`numba.prange` does not take groups, and
+    would compile the step a second time.)
     """
     for k in range(lo, hi, block):
         end = min(k + block, hi)
         step_range(k, end, split, actions, n_levels, timing, state, world, reward, done)
-        refill(k, end, timing, state, world)
-        encode_joint_range(k, end, n_levels, timing, state, world, view)
+        if shown:
+            refill(k, end, timing, state, world)
+            encode_joint_range(k, end, n_levels, timing, state, world, view)
 
 
 @kernel()
@@ -210,40 +211,32 @@ def open_step(b, cursor, choices, timing, state, world):
 
 
 @kernel()
-def sequential_serial(
-    n_envs,
-    split,
-    actions,
-    n_levels,
-    cursor,
-    choices,
-    closed,
-    timing,
-    state,
-    world,
-    view,
-    head,
-    reward,
-    done,
-):
-    """One head of every environment; where it was the last, the control step is carried out."""
+def choose(actions, cursor, choices, closed, state, world, reward, done):
+    """One choice of every environment; `closed` where it was the last one before a control step is carried out."""
     _clock, _signals, sources, jobs, pools, plants, links, _ledger = state
     fleet, geo, _money, work, _bank, plant, _site, _market = world
-    for b in range(n_envs):
+    n_heads = choices.shape[1]
+    for b in range(actions.shape[0]):
         at = cursor[b]
-        reward[b], done[b], closed[b] = 0.0, False, False
-        if at < choices.shape[1]:
+        reward[b], done[b] = 0.0, False
+        if at < n_heads:
             choices[b, at] = actions[b]
             claim(b, at, actions[b], jobs, sources, pools, plants, links, fleet, geo, work)
             cursor[b] = next_head(
                 b, at + 1, choices, jobs, sources, pools, plants, links, fleet, geo, work, plant
             )
-        if cursor[b] >= choices.shape[1]:
+        closed[b] = cursor[b] >= n_heads
+        if closed[b]:
             for p in range(pools.claimed.shape[1]):
                 pools.claimed[b, p] = 0
             count_devices(b, jobs, sources)
             count_transfers(b, jobs, links, fleet)
-            step_range(b, b + 1, split, choices, n_levels, timing, state, world, reward, done)
-            closed[b] = True
+
+
+@kernel()
+def show(lo, hi, opening, n_levels, cursor, choices, timing, state, world, view, head):
+    """Observations of the sequential view for environments [lo, hi), after new slots where `opening`."""
+    for b in range(lo, hi):
+        if opening[b]:
             open_step(b, cursor, choices, timing, state, world)
         encode_head(b, cursor, n_levels, timing, state, world, view, head)

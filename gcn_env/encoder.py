@@ -14,6 +14,7 @@ import numpy as np
 
 from gcn_env.core import costs
 from gcn_env.core.costs import price_placement
+from gcn_env.core.groups import group
 from gcn_env.core.jit import inlined
 from gcn_env.core.nodes import fits
 from gcn_env.core.params import BATCH, HPC, INFERENCE, TRAINING
@@ -32,6 +33,7 @@ _ZERO, _ONE, _TWO, _THIRD, _FIFTH, _SEVENTH, _ROOT_2, _LOG_2, _BIAS = np.array(
 WIDE = 16  # columns with an asinh stand among so many first ones: a whole number of vectors
 
 
+@group
 class View(NamedTuple):
     """Observation arrays of a batch, float32, and the scratch that fills them."""
 
@@ -69,7 +71,7 @@ def squash(x):
     return math.copysign(series + _LOG_2 * (np.float32(np.int32(bits >> 23)) - _BIAS), x)
 
 
-@inlined()
+@inlined(literal=True)
 def clip(row, first, n, low, high):
     """Clip columns `first`..`n`-1 of a row to their bounds, in place."""
     for k in range(first, n):
@@ -78,7 +80,7 @@ def clip(row, first, n, low, high):
         row[k] = high[k] if x > high[k] else x
 
 
-@inlined()
+@inlined(literal=True)
 def finish(row, n, scale, low, high):
     """Compress the first `WIDE` columns of a row where their units say so, and clip the first `n`, in place."""
     for k in range(min(n, WIDE)):

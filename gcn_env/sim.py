@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -14,6 +15,7 @@ from gcn_env import drivers
 from gcn_env.action import head_sizes
 from gcn_env.core.commitments import commitments
 from gcn_env.core.costs import N_COSTS
+from gcn_env.core.jit import entry
 from gcn_env.core.params import SPLITS
 from gcn_env.core.rng import next_seed
 from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into
@@ -124,6 +126,7 @@ class Sim:
         self._cursor = np.zeros(b, np.int64)
         self._choices = np.zeros((b, q + N_HEADS * r), np.int64)
         self._split = SPLITS.index(split)
+        self._entries: dict[Any, Callable[..., Any]] = {}
         self._years = world.bank.rows(split)
 
     def reset(self, seeds: npt.ArrayLike) -> Obs:
@@ -168,7 +171,6 @@ class Sim:
                 f"actions are {given.dtype} {list(given.shape)}; this view takes integers {list(shape)}"
             )
         acts = np.ascontiguousarray(given, np.int64)
-        w = self.world
         if self.view == "joint":
             ends = [self.n_envs * k // self._parts for k in range(self._parts + 1)]
             ranges = list(pairwise(ends))
@@ -177,18 +179,39 @@ class Sim:
             else:
                 list(self._pool.map(partial(self._step_range, acts), ranges))
         else:
-            drivers.sequential_serial(
-                self.n_envs, self._split, acts, w.n_levels, self._cursor, self._choices, self.closed, w.timing,
-                self.state, w.params, self._view, self._head, self.reward, self.done,
-            )  # fmt: skip
+            self._choose(acts)
         if self.done.any():
             self._finish(np.flatnonzero(self.done))
 
-    def _step_range(self, acts: Array, part: tuple[int, int]) -> None:
+    def _choose(self, acts: Array) -> None:
         w = self.world
-        drivers.joint_range(
-            *part, BLOCK, self._split, acts, w.n_levels, w.timing, self.state, w.params,
+        self._call(
+            drivers.choose,
+            acts,
+            self._cursor,
+            self._choices,
+            self.closed,
+            self.state,
+            w.params,
+            self.reward,
+            self.done,
+        )
+        for b in np.flatnonzero(self.closed):
+            self._step_range(self._choices, (int(b), int(b) + 1), shown=False)
+        self._show((0, self.n_envs), self.closed)
+
+    def _step_range(self, acts: Array, part: tuple[int, int], shown: bool = True) -> None:
+        w = self.world
+        self._call(
+            drivers.joint_range, *part, BLOCK, shown, self._split, acts, w.n_levels, w.timing, self.state, w.params,
             self._view, self.reward, self.done,
+        )  # fmt: skip
+
+    def _show(self, part: tuple[int, int], opening: Array) -> None:
+        w = self.world
+        self._call(
+            drivers.show, *part, opening, w.n_levels, self._cursor, self._choices, w.timing, self.state, w.params,
+            self._view, self._head,
         )  # fmt: skip
 
     def _finish(self, ended: npt.NDArray[np.intp]) -> None:
@@ -216,26 +239,30 @@ class Sim:
     def commitments(self) -> npt.NDArray[np.float64]:
         """What all unfinished work is expected to cost from now on, USD [B]: for learners, never booked."""
         usd = np.zeros(self.n_envs)
-        commitments(0, self.n_envs, self.state, self.world.params, self._view.cost, usd)
+        self._call(commitments, 0, self.n_envs, self.state, self.world.params, self._view.cost, usd)
         return usd
 
     def _begin(self, b: int, seed: Any) -> None:
         w = self.world
-        reset_one(b, np.uint64(seed), self._split, self._years, w.timing, self.state, w.params)
+        self._call(reset_one, b, np.uint64(seed), self._split, self._years, w.timing, self.state, w.params)
         self._encode(b, opening=True)
 
     def _encode(self, b: int, opening: bool) -> None:
         w = self.world
         if self.view == "joint":
             if opening:
-                drivers.refill(b, b + 1, w.timing, self.state, w.params)
-            drivers.encode_joint_range(b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view)
+                self._call(drivers.refill, b, b + 1, w.timing, self.state, w.params)
+            self._call(
+                drivers.encode_joint_range, b, b + 1, w.n_levels, w.timing, self.state, w.params, self._view
+            )
             return
-        if opening:
-            drivers.open_step(b, self._cursor, self._choices, w.timing, self.state, w.params)
-        drivers.encode_head(
-            b, self._cursor, w.n_levels, w.timing, self.state, w.params, self._view, self._head
-        )
+        self._show((b, b + 1), np.full(self.n_envs, opening))
+
+    def _call(self, kernel: Any, *arguments: Any) -> None:
+        """Run a kernel on this simulator's arrays, whose types are looked at once."""
+        if kernel not in self._entries:
+            self._entries[kernel] = entry(kernel, *arguments)
+        self._entries[kernel](*arguments)
 
     def snapshot(self) -> Snapshot:
         """An independent copy of everything that changes."""

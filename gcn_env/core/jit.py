@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba import types
 from numba.core import config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,6 +53,16 @@ def kernel() -> Callable[[F], F]:
     return _jitted()
 
 
+def entry(function: Any, *arguments: Any) -> Callable[..., Any]:
+    """The machine code of a kernel for arguments of these types, which its caller answers for.
+
+    A call of the kernel itself looks at the type of every array of every group first, for some 100 us.
+    """
+    if config.DISABLE_JIT:
+        return function
+    return function.compile(tuple(numba.typeof(a) for a in arguments))
+
+
 class _Inner:
     """A compiled function as other kernels see it; called from Python, it runs as plain Python.
 
@@ -66,15 +77,15 @@ class _Inner:
         return self._jitted.py_func(*arguments)
 
 
-def inlined() -> Callable[[F], F]:
-    """As `kernel`, for functions called from inner loops: LLVM inlines them.
+def inlined(*, literal: bool = False) -> Callable[[F], F]:
+    """As `kernel`, for functions called from inner loops: LLVM inlines them, compiled for each constant if `literal`.
 
     Handing a group of thirty arrays to a function that is not inlined copies and reference-counts each of them, some
     100 ns a call.
     """
     if config.DISABLE_JIT:
         return lambda func: func
-    compiled = _jitted(forceinline=True, no_cpython_wrapper=True)
+    compiled = _jitted(forceinline=True, no_cpython_wrapper=True, literal=literal)
 
     def wrap(func: Any) -> Any:
         return _Inner(compiled(func))
@@ -82,16 +93,42 @@ def inlined() -> Callable[[F], F]:
     return wrap
 
 
-def _jitted(**options: bool) -> Callable[[F], F]:
+def spliced() -> Callable[[F], F]:
+    """As `kernel`, for a function that has one caller: Numba puts its statements there, and LLVM sees them once."""
+    return _jitted(inline="always", no_cpython_wrapper=True)
+
+
+def _jitted(*, literal: bool = False, **options: Any) -> Callable[[F], F]:
     def wrap(func: F) -> F:
         before = config.CACHE_DIR
         config.CACHE_DIR = CACHE_DIR
         try:
-            jitted: F = numba.njit(
+            jitted: Any = numba.njit(
                 cache=True, error_model="numpy", nogil=True, _nrt=False, no_cfunc_wrapper=True, **options
             )(func)
         finally:
             config.CACHE_DIR = before
+        if not config.DISABLE_JIT and not literal:
+            _widen_arguments(jitted)
         return jitted
 
     return wrap
+
+
+def _widen_arguments(jitted: Any) -> None:
+    """Let callers convert integers to 64 bits: one compilation serves a constant, an int32 of an array and a sum."""
+    template = jitted.get_call_template
+
+    def get_call_template(given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        return template(tuple(map(_widened, given)), {k: _widened(v) for k, v in named.items()})
+
+    jitted.get_call_template = get_call_template
+
+
+def _widened(kind: Any) -> Any:
+    kind = types.unliteral(kind)
+    if isinstance(kind, types.Integer) and kind.signed:
+        return types.int64
+    if type(kind) in (types.Tuple, types.UniTuple):
+        return types.Tuple([_widened(k) for k in kind])
+    return kind

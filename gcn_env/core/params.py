@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gcn_env.core.groups import group
 from gcn_env.core.plant_table import PlantParams
 from gcn_env.core.state import Array
 
@@ -18,6 +19,7 @@ SPLITS = ("train", "validation", "test")
 UNLIMITED = 2**31 - 1  # Work.quota of a tenant without one
 
 
+@group
 class Timing(NamedTuple):
     """Steps and sizes of loops."""
 
@@ -27,6 +29,7 @@ class Timing(NamedTuple):
     n_zone: int  # zone sub-steps per plant sub-step
 
 
+@group
 class Fleet(NamedTuple):
     """Pools of devices."""
 
@@ -53,6 +56,7 @@ class Fleet(NamedTuple):
     slow: Array  # float64 [P] speed of a job on a slow node over full speed
 
 
+@group
 class Geo(NamedTuple):
     """Regions, law and the network between them."""
 
@@ -74,6 +78,7 @@ class Geo(NamedTuple):
     fade_share: float  # of the rate that is left then
 
 
+@group
 class Money(NamedTuple):
     """Prices and weights."""
 
@@ -89,6 +94,7 @@ class Money(NamedTuple):
     outlook_usd: Array  # float64 [R] USD per kWh of node power: reference price for settling unfinished work
 
 
+@group
 class Market(NamedTuple):
     """Pools rented from others, spare devices let to others, pods that move."""
 
@@ -109,6 +115,7 @@ class Market(NamedTuple):
     let_share: Array  # float64 [P] mean share of the pool's devices that others ask for
 
 
+@group
 class Site(NamedTuple):
     """The regions' connection, UPS, generator, battery, sun, wind, heat sold, faults, sensors."""
 
@@ -141,6 +148,7 @@ class Site(NamedTuple):
     sensor_delay_h: float  # age of a reading
 
 
+@group
 class Work(NamedTuple):
     """Job sources and the tables they take their jobs from."""
 
@@ -198,6 +206,7 @@ class Work(NamedTuple):
 TRUTH, DAY_BEFORE, NORMAL = 0, 1, 2  # values of `Bank.forecast`
 
 
+@group
 class Bank(NamedTuple):
     """Hourly signals and how they are forecast."""
 

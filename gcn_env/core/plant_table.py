@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gcn_env.core.groups import group
 from gcn_env.tables import Row, Table
 
 LINEAR, SQUARED, SIGNED = (
@@ -150,6 +151,7 @@ PLANT = Table(
 )
 
 
+@group
 class PlantParams(NamedTuple):
     """Plants of all regions, in V variants: environment b uses variant b % V."""
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gcn_env.core.groups import group
 from gcn_env.core.rng import N_STREAMS
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 
@@ -40,6 +41,7 @@ LEADS_H = (1, 3, 6, 12, 24)  # forecast leads [h]
 OUTLOOK_H = 72  # h of price and carbon outlook that marginal costs are averaged over
 
 
+@group
 class Clock(NamedTuple):
     """Time and identity of each episode."""
 
@@ -52,6 +54,7 @@ class Clock(NamedTuple):
     illegal: Array  # int64 [B] illegal choices of the running step
 
 
+@group
 class Signals(NamedTuple):
     """What the world outside is doing."""
 
@@ -64,6 +67,7 @@ class Signals(NamedTuple):
     both_sum: Array  # float64 [B, R, OUTLOOK_H + 1] their sum, USD/kWh h
 
 
+@group
 class Sources(NamedTuple):
     """Arrival processes."""
 
@@ -77,6 +81,7 @@ class Sources(NamedTuple):
     used_h: Array  # float64 [B, T] device-hours that a tenant's jobs ran in the last step
 
 
+@group
 class Jobs(NamedTuple):
     """Jobs that have arrived and are not yet done: places 0..n_live-1 (see `core.places`)."""
 
@@ -122,6 +127,7 @@ class Jobs(NamedTuple):
     event: Array  # int32 [B, J] scratch of one step: places whose data arrives or whose work ends in it
 
 
+@group
 class Pools(NamedTuple):
     """Devices by pool."""
 
@@ -172,6 +178,7 @@ class Pools(NamedTuple):
     unused: Array  # int32 [B] first record not in use, -1 none
 
 
+@group
 class Links(NamedTuple):
     """Links between regions, from row to column."""
 
@@ -181,6 +188,7 @@ class Links(NamedTuple):
     under_way: Array  # int32 [B] all of them
 
 
+@group
 class Plants(NamedTuple):
     """Thermal zones, cooling plants and their actuators, one zone and one plant a region."""
 
@@ -235,6 +243,7 @@ class Plants(NamedTuple):
     curtail_kw: Array  # float64 [B, R] most grid power while it lasts
 
 
+@group
 class Ledger(NamedTuple):
     """What the last step booked, and what the episode booked so far."""
 

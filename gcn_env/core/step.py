@@ -31,7 +31,7 @@ from gcn_env.core.execution import execute, start
 from gcn_env.core.failures import fail
 from gcn_env.core.grid import bill, month_of, settle, settle_batteries
 from gcn_env.core.integrate import integrate, reset_plants
-from gcn_env.core.jit import kernel
+from gcn_env.core.jit import kernel, spliced
 from gcn_env.core.market import lend, reset_market, trade
 from gcn_env.core.moves import adapt
 from gcn_env.core.network import carry, tend
@@ -94,7 +94,7 @@ def close(lo, hi, timing, clock, jobs, plants, fleet, money, site, market, ledge
                 ledger.flows_sum[b, r, k] += ledger.flows[b, r, k]
 
 
-@kernel()
+@spliced()
 def step_range(lo, hi, split, actions, n_levels, timing, state, world, reward, done):
     """The phases, in order, for environments [lo, hi)."""
     clock, signals, sources, jobs, pools, plants, links, ledger = state

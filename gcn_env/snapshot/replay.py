@@ -24,7 +24,6 @@ from gcn_env.core.nodes import fits
 from gcn_env.core.params import INFERENCE, WorldParams
 from gcn_env.core.placement import devices_needed
 from gcn_env.core.state import N_HEADS, PENDING, RUNNING, TRANSIT, Plants, copied
-from gcn_env.core.step import step_range
 from gcn_env.errors import UserError
 from gcn_env.ledger import TERMS
 from gcn_env.scenario.compile import World
@@ -269,9 +268,10 @@ class Replay:
             else:
                 chosen, kept = policy.predict(self.sim.obs, kept)
                 actions = np.ascontiguousarray(chosen, np.int64)
-            step_range(
-                0, 1, 0, actions, self.log.world.n_levels, self.timing, self.state, self.params, reward, done
-            )
+            drivers.joint_range(
+                0, 1, 1, False, 0, actions, self.log.world.n_levels, self.timing, self.state, self.params,
+                self.sim._view, reward, done,
+            )  # fmt: skip
             self._meet(following)
         ledger = self.state.ledger
         waits = int((jobs.status[0, : int(jobs.n_live[0])] == PENDING).sum())
