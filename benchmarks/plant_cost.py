@@ -15,11 +15,11 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gcn_env.core import air
+from gcn_env.core.groups import zeros
 from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.jit import kernel
 from gcn_env.core.params import Site
@@ -53,9 +53,8 @@ def world(keys: tuple[str, ...], n: int) -> Callable[[], None]:
     level = rng.integers(0, 8, plants.command.shape) / 7
     plants.command[:] = params.head_low + (params.head_high - params.head_low) * level
 
-    wide = {"faults": (len(keys), len(FAULTS)), "mend_h": (len(keys), len(FAULTS))}
-    none: dict[str, Any] = {name: np.zeros(wide.get(name, len(keys))) for name in Site._fields}
-    grid_alone = Site(**none)
+    wide = np.zeros((len(keys), len(FAULTS)))
+    grid_alone = zeros(Site, len(keys), faults=wide, mend_h=wide)
 
     def step() -> None:
         integrate(0, n, DT_H, SUB_STEPS, ZONE_STEPS, plants, signals, params, grid_alone, ledger)

@@ -11,14 +11,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gcn_env import drivers
+from gcn_env import drivers, memory
 from gcn_env.action import head_sizes
 from gcn_env.core.commitments import commitments
 from gcn_env.core.costs import N_COSTS
 from gcn_env.core.jit import entry
 from gcn_env.core.params import SPLITS
 from gcn_env.core.rng import next_seed
-from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into
+from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into, nbytes
 from gcn_env.core.step import reset_one
 from gcn_env.encoder import View
 from gcn_env.errors import UserError, nearest
@@ -77,7 +77,7 @@ class Sim:
             threads: how many ranges of the batch are stepped at the same time (joint view).
 
         Raises:
-            UserError: for an unknown split or view, or a batch below 1.
+            UserError: for an unknown split or view, or a batch below 1 or larger than memory.
         """
         if split not in SPLITS:
             raise UserError(f"no split {split!r}{nearest(split, SPLITS)} (splits: {', '.join(SPLITS)})")
@@ -95,10 +95,17 @@ class Sim:
         self.head_sizes = head_sizes(q, p, r, world.n_levels)
         node = int(world.params.fleet.node.max())
         tenants = len(world.params.work.quota)
-        self.state = allocate(n_envs, d.job_places, q, p, r, len(world.source_names), node, tenants)
         joint = view == "joint"
         n_rows, n_mask = (q, int(self.head_sizes.sum())) if joint else (1, max(p + 1, world.n_levels))
         b = self.n_envs
+        sizes = (d.job_places, q, p, r, len(world.source_names), node, tenants)
+        seen = (
+            n_rows * (len(JOBS) + p * len(PAIRS)) + p * len(POOLS) + r * len(REGIONS) + len(GLOBALS) + n_mask
+        )
+        memory.check(
+            nbytes(allocate(1, *sizes)) + 2 * 4 * seen, b, world.name
+        )  # seen twice: also `final_obs`
+        self.state = allocate(b, *sizes)
 
         def zeros(*shape: int) -> Array:
             return np.zeros((b, *shape), np.float32)

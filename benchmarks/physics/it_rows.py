@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from gcn_env.core import plant, power
+from gcn_env.core.groups import zeros
 from gcn_env.core.params import Fleet, Geo
 from gcn_env.core.state import N_CLASSES, allocate
 
@@ -54,17 +55,11 @@ def rectified_kw(node_w: float) -> float:
 def frontier_kw(busy_share: float) -> float:
     """E50 node power [kW] of the whole machine with a share of its nodes at full load, the others idle and awake."""
     state = allocate(1, 2, 1, 1, 1, 1)
-    zeros = {name: np.zeros(1) for name in Fleet._fields}
-    fleet = Fleet(**{
-        **zeros, "region": np.zeros(1, np.int64), "reserve": np.ones(1), "load": np.zeros((N_CLASSES, 1)),
-        "idle_kw": np.array([rectified_kw(IDLE_W)]), "peak_kw": np.array([rectified_kw(PEAK_W)]),
-    })  # fmt: skip
-    geo = Geo(
-        **{
-            **{name: np.zeros(1) for name in Geo._fields},
-            "design_kw": np.array([NODES * rectified_kw(PEAK_W)]),
-        }
-    )
+    fleet = zeros(
+        Fleet, 1, region=np.zeros(1, np.int64), reserve=np.ones(1), load=np.zeros((N_CLASSES, 1)),
+        idle_kw=np.array([rectified_kw(IDLE_W)]), peak_kw=np.array([rectified_kw(PEAK_W)]),
+    )  # fmt: skip
+    geo = zeros(Geo, 1, design_kw=np.array([NODES * rectified_kw(PEAK_W)]))
     state.pools.healthy[:] = NODES
     state.pools.drawn[:] = 1.0
     state.pools.awake[:] = NODES

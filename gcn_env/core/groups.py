@@ -50,31 +50,27 @@ def _words(member: Any) -> int:
 def group(cls: C) -> C:
     """Class decorator: instances of this named tuple are groups. Its fields are arrays, or said to be float or int.
 
-    Raises:
-        TypeError: when a kernel is called with an instance that holds something else.
+    A kernel called with an instance that holds something else raises a `TypeError`.
     """
-    said = {
-        n: getattr(kind, "__forward_arg__", None) or kind.__name__ for n, kind in cls.__annotations__.items()
-    }
-    numbers = [_NUMBERS.get(kind) for kind in said.values()]
+    kinds = said(cls)
+    numbers = [_NUMBERS.get(kind) for kind in kinds.values()]
 
     def numba_type(self: Any) -> GroupType:
-        members = []
-        for name, number, value in zip(said, numbers, self, strict=True):
-            if not number and not isinstance(value, np.ndarray):
-                raise TypeError(
-                    f"{cls.__name__}.{name} is {value!r}: an array, or a field said to be float or int"
-                )
-            members.append(number[0] if number else typeof_impl(value, None))
-        return GroupType(made, tuple(members))
+        assert len(self.table)  # refuses what it cannot hold
+        return GroupType(
+            made, tuple(n[0] if n else typeof_impl(v, None) for n, v in zip(numbers, self, strict=True))
+        )
 
     def table(self: Any) -> Any:
         words: list[Any] = []
-        for number, value in zip(numbers, self, strict=True):
-            if number:
+        for name, number, value in zip(kinds, numbers, self, strict=True):
+            if number and np.ndim(value) == 0:
                 words.append(number[1](value).view(np.int64))
-            else:
+            elif isinstance(value, np.ndarray) and not number:
                 words += [value.ctypes.data, *value.shape, *value.strides]
+            else:
+                kind = kinds[name] if number else "an array"
+                raise TypeError(f"{cls.__name__}.{name} is {value!r:.60}, not {kind}")
         return np.array(words, np.int64)
 
     made: Any = type(
@@ -84,6 +80,7 @@ def group(cls: C) -> C:
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
             "__doc__": cls.__doc__,
+            "__annotations__": cls.__annotations__,
             "__reduce__": lambda self: (made, tuple(self)),  # addresses do not travel
             "numba_type": cached_property(numba_type),
             "table": cached_property(table),
@@ -92,6 +89,22 @@ def group(cls: C) -> C:
     )
     typeof_impl.register(made)(lambda value, _context: value.numba_type)
     return made
+
+
+def zeros(cls: Any, *shape: int, **given: Any) -> Any:
+    """A group of zeros: arrays of one shape, and numbers; but for the fields given."""
+    blank = {
+        n: 0.0 if kind == "float" else 0 if kind == "int" else np.zeros(shape)
+        for n, kind in said(cls).items()
+    }
+    return cls(**(blank | given))
+
+
+def said(cls: Any) -> dict[str, str]:
+    """Field -> what the class says that it is."""
+    return {
+        n: getattr(kind, "__forward_arg__", None) or kind.__name__ for n, kind in cls.__annotations__.items()
+    }
 
 
 @register_model(GroupType)
@@ -103,9 +116,12 @@ class _Pointer(models.PrimitiveModel):  # type: ignore[misc]
 @unbox(GroupType)  # type: ignore[untyped-decorator]
 def _from_python(_kind: Any, value: Any, c: Any) -> Any:
     number = c.pyapi.object_getattr_string(value, "address")
-    address = c.pyapi.long_as_longlong(number)
-    c.pyapi.decref(number)
-    return NativeValue(c.builder.inttoptr(address, _WORD.as_pointer()))
+    address = cgutils.alloca_once_value(c.builder, ir.Constant(_WORD, 0))
+    with c.builder.if_then(cgutils.is_not_null(c.builder, number)):
+        c.builder.store(c.pyapi.long_as_longlong(number), address)
+        c.pyapi.decref(number)
+    pointer = c.builder.inttoptr(c.builder.load(address), _WORD.as_pointer())
+    return NativeValue(pointer, is_error=cgutils.is_null(c.builder, number))
 
 
 @infer_getattr

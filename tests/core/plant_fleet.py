@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gcn_env.core import air
+from gcn_env.core.groups import zeros
 from gcn_env.core.integrate import integrate, reset_plants
 from gcn_env.core.params import Site
 from gcn_env.core.plant_table import PlantParams
@@ -75,8 +76,9 @@ def fleet(keys=ALL, n=1, load=0.75, dry=15.0, rh=60.0, kw=1000.0, elevation_m=0.
 def no_site(n_regions, **values):
     """Nothing stands beside the grid, but for `values`."""
     wide = {name: np.zeros((n_regions, len(FAULTS))) for name in ("faults", "mend_h")}
-    columns = {name: np.zeros(n_regions) for name in Site._fields} | wide
-    return Site(**columns)._replace(**{k: np.full(n_regions, float(v)) for k, v in values.items()})
+    numbers = {k: float(v) for k, v in values.items() if k.startswith("sensor_")}
+    arrays = {k: np.full(n_regions, float(v)) for k, v in values.items() if k not in numbers}
+    return zeros(Site, n_regions, **(wide | numbers | arrays))
 
 
 def finite(state):

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numba import types
 from numba.core import config
 
 from gcn_env.core.groups import group
-from gcn_env.core.jit import entry, kernel
+from gcn_env.core.jit import _widened, entry, kernel
 
 compiled = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="needs compiled kernels")
 
@@ -77,9 +78,12 @@ def test_copies_and_pickles_have_tables_of_their_own():
 
 
 @compiled
-def test_what_is_neither_array_nor_number_is_refused():
-    with pytest.raises(TypeError, match=r"Tray.grid is \[1\]: an array"):
+def test_what_a_field_does_not_say_is_refused():
+    seen(tray())  # compiled for the right types
+    with pytest.raises(TypeError, match=r"Tray.grid is \[1\], not an array"):
         seen(tray()._replace(grid=[1]))
+    with pytest.raises(TypeError, match=r"Tray.share is array\(\[1., 1.\]\), not float"):
+        seen(tray()._replace(share=np.ones(2)))
 
 
 def test_entry_gives_what_the_kernel_gives():
@@ -87,17 +91,16 @@ def test_entry_gives_what_the_kernel_gives():
     assert seen(given, entry(gather, given, np.zeros(8))) == expected(given)
 
 
-@compiled
-def test_one_compilation_serves_all_signed_integers():
-    assert outer(np.array([2], np.int32), 3) == 2 + 3 + 1
-    assert len(inner.signatures) == 1
-
-
-@kernel()
-def inner(k):
-    return k
-
-
-@kernel()
-def outer(array, k):
-    return inner(array[0]) + inner(k) + inner(1)
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (types.int8, types.int64),
+        (types.literal(3), types.int64),
+        (types.literal(True), types.boolean),
+        (types.uint32, types.uint32),
+        (types.float32, types.float32),
+        (types.Tuple([types.float64, types.int8]), types.Tuple([types.float64, types.int64])),
+    ],
+)
+def test_one_compilation_serves_all_signed_integers(given, taken):
+    assert _widened(given) == taken

@@ -1,0 +1,107 @@
+"""Steps per second of PPO training end to end, and where the time goes.
+
+    python -m benchmarks.training [--config quick] [--scenario default] [--timesteps 65536] [--threads 1] [--out t.json]
+
+The learner of a recipe, as `train.py` builds it, without imitation, validation and checkpoints. Timed are the calls of
+its parts: the simulator's step, the network's choice of actions, and the passes of learning; `rest` is what remains
+(buffers, advantages, callbacks, Stable-Baselines3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agents.recipe import load as load_recipe
+from agents.training.learner import build
+from gcn_env import load_world
+
+
+class Watch:
+    """Seconds spent in calls of methods."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def over(self, owner: Any, method: str, name: str) -> None:
+        """Time every call of `owner.method` as `name`."""
+        call: Callable[..., Any] = getattr(owner, method)
+        self.seconds[name] = 0.0
+
+        def timed(*given: Any, **named: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return call(*given, **named)
+            finally:
+                self.seconds[name] += time.perf_counter() - begin
+
+        setattr(owner, method, timed)
+
+
+def measure(config: str, scenario: str, timesteps: int, threads: int) -> dict[str, Any]:
+    """Rates and shares."""
+    recipe = load_recipe(config, {"timesteps": timesteps, "scenario": scenario, "threads": threads})
+    learner = build(load_world(scenario), recipe)
+    model: Any = learner.model
+    learner.start(learner.env.reset())
+    watch = Watch()
+    watch.over(learner.env.sim, "step", "simulator")
+    watch.over(model.policy, "forward", "choosing")
+    watch.over(model, "train", "learning")
+    rollout = model.n_steps * model.n_envs
+    model.learn(rollout)  # compiles, allocates
+    for name in watch.seconds:
+        watch.seconds[name] = 0.0
+    begin = time.perf_counter()
+    model.learn(timesteps, reset_num_timesteps=True)
+    seconds = time.perf_counter() - begin
+    steps = model.num_timesteps
+    parts = {**watch.seconds, "rest": seconds - sum(watch.seconds.values())}
+    return {
+        "config": config, "scenario": scenario, "envs": model.n_envs, "rollout": rollout, "timesteps": steps,
+        "threads": threads, "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0], "steps_per_s": steps / seconds,
+        "us_per_step": {name: 1e6 * s / steps for name, s in parts.items()},
+        "parameters": sum(p.numel() for p in model.policy.parameters()),
+    }  # fmt: skip
+
+
+def table(said: dict[str, Any]) -> str:
+    """What was measured, as Markdown."""
+    total = sum(said["us_per_step"].values())
+    lines = [
+        f"`{said['config']}` on `{said['scenario']}`: {said['steps_per_s']:,.0f} env-steps/s, "
+        f"{said['envs']} environments, {said['threads']} torch threads, {said['parameters']:,} parameters.",
+        "", "| part | us per env-step | share |", "|---|---:|---:|",
+    ]  # fmt: skip
+    lines += [f"| {n} | {us:.0f} | {100 * us / total:.0f} % |" for n, us in said["us_per_step"].items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="quick", help="recipe (quick)")
+    parser.add_argument("--scenario", default="default", help="name or path of a scenario")
+    parser.add_argument("--timesteps", type=int, default=65_536, help="env-steps to time (65536)")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="of the simulator (all cores)"
+    )
+    parser.add_argument("--torch-threads", type=int, default=os.cpu_count() or 1, help="of torch (all cores)")
+    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
+    args = parser.parse_args()
+    said = measure(args.config, args.scenario, args.timesteps, args.threads)
+    print(table(said))
+    if args.out:
+        args.out.write_text(json.dumps(said, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
