@@ -2,8 +2,8 @@
 
     python -m benchmarks.phases [--scenario default] [--batch 64] [--steps 200] [--out phases.json]
 
-The phases of `gcn_env.core.step` are called one by one, each on blocks of a batch as in a step, and timed; the last row
-is the whole step as one kernel. Then one environment is stepped as plain Python under a tracer that counts the
+The phases of `gcn_env.core.step` are called one by one, each on blocks of a batch as in a step, and timed; the last
+row is the whole step as one kernel. Then one environment is stepped as plain Python under a tracer that counts the
 operations that the source asks for: arithmetic, comparisons, calls of mathematical functions, array elements read and
 written. How long this machine takes for as many of them in loops over an array that fits its cache is the floor.
 

@@ -3,9 +3,9 @@
     python -m benchmarks.sizes [--steps 60] [--out sizes.json]
 
 `batch`: env-steps per second of `default` on one core for batches of 1 to 4,096, and the memory an environment takes:
-as `Sim` states it before it allocates, and as the process grew. `fleet`: `default` copied, 5 regions and 9 pools to 60
-regions and 168 pools (load per device and decisions a step stay), batch 32; the last column is the time a step takes
-over what it takes at 5 regions, divided by the growth of regions x pools: at most 1 is at most linear.
+as `Sim` states it before it allocates, and as the process grew. `fleet`: `default` copied, 5 regions and 9 pools to
+60 regions and 168 pools (load per device and decisions a step stay), batch 32; the last column is the time a step
+takes over what it takes at 5 regions, divided by the growth of regions x pools: at most 1 is at most linear.
 
 Random legal actions, whose choice is not timed. One core; best and median of blocks, since the machine may be shared.
 """
