@@ -277,7 +277,7 @@ def scenario_page(world: Any, split: str) -> str:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
     return buffer.getvalue()
 
 

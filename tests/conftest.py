@@ -18,13 +18,15 @@ from tests.house.tools import succeeds
 
 ROOT = Path(__file__).resolve().parent.parent
 
+PLAIN = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"  # kernels as plain Python, a hundred times as slow
+
 # No deadline, since the first example compiles; derandomised, since a run must repeat; no files left behind.
 settings.register_profile(
     "house",
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=25,
+    max_examples=5 if PLAIN else 25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("house")
@@ -87,7 +89,7 @@ def compiled_step():
 
     In a process of its own, since coverage's tracer more than doubles the time that the compiler takes.
     """
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+    if PLAIN:
         return
     done = Path(CACHE_DIR) / "step-compiled"
     with FileLock(Path(CACHE_DIR) / "step.lock"):

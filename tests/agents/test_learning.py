@@ -24,8 +24,8 @@ def smoke():
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 def test_learners_beat_chance(tmp_path, smoke, algo):
     changes = {
-        "algo": algo, "timesteps": 20_000, "warm_start.policy": "rule:cost-greedy+b1", "seed": 1,
-        "warm_start.steps": 20_000, "warm_start.epochs": 3, "evaluation.every": 10_000,
+        "algo": algo, "timesteps": 12_000, "warm_start.policy": "rule:cost-greedy+b1", "seed": 1,
+        "warm_start.steps": 12_000, "warm_start.epochs": 3, "evaluation.every": 6_000,
         "evaluation.episodes": WEEKS, "dqn.learning_starts": 0, "dqn.margin_weight": 1.0,
         "dqn.learning_rate": 1e-3, "dqn.exploration_initial": 0.05,
     }  # fmt: skip

@@ -28,6 +28,7 @@ def test_ten_thousand_jobs_run_at_once(busy, compiled_step):
     assert scale.memory(sim)["mb_per_env"] < scale.MEGABYTES
 
 
+@pytest.mark.long
 @pytest.mark.compiled
 def test_the_command_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys, compiled_step):
     monkeypatch.setattr(scale, "LOADS", (0.02, 0.1))

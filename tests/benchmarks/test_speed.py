@@ -42,7 +42,7 @@ def test_a_fleet_grows_by_whole_copies():
 
 
 def test_memory_is_what_is_stated():
-    said = sizes.memory("smoke", 64)
+    said = sizes.memory("smoke", 1024)
     assert said["taken_mb"] == pytest.approx(said["stated_mb"], rel=0.15)
 
 

@@ -128,6 +128,7 @@ def test_interrupts(root, tmp_path, monkeypatch, capsys):
     assert "before any policy had finished" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_standard_set_is_every_rule(root, tmp_path):
     assert call(root, tmp_path / "out", "--policies", "rules", "--episodes", "1", "--quiet") == 0
     data = json.loads((tmp_path / "out" / "results.json").read_text())
