@@ -55,10 +55,14 @@ class Seat:
 
     def again(self) -> None:
         """Hire another."""
-        with contextlib.suppress(Exception):  # it may be gone
-            ray.kill(self.actor)
+        self.leave()
         self.actor, self.started = self._hire(self.rows)
         self.ready = False
+
+    def leave(self) -> None:
+        """Free the core."""
+        with contextlib.suppress(Exception):  # it may be gone
+            ray.kill(self.actor)
 
 
 class RayCrew:
@@ -104,6 +108,11 @@ class RayCrew:
         """See `agents.training.collecting.Crew`."""
         refs = {seat.actor.places.remote(): seat for seat in self.seats if seat.ready}
         return [(seat.rows, places) for seat, places in self._answers(refs)]
+
+    def dismiss(self) -> None:
+        """See `agents.training.collecting.Crew`."""
+        for seat in self.seats:
+            seat.leave()
 
     def _ready(self, everyone: bool) -> list[Seat]:
         """Seats whose collectors have started: all of them the first time, later those that have by now."""

@@ -108,6 +108,8 @@ def mirrored(name: str, files: Any) -> Iterator[tuple[RunFolder, Callable[[], No
         sent: dict[str, bytes] = ray.get(files.read.remote(name))
         for relative, content in sent.items():
             _write(folder / relative, content)
+        run = RunFolder(folder)
+        run.checkpoints.mkdir(parents=True, exist_ok=True)  # empty at first, so that nothing of it was sent
         lock, over = threading.Lock(), threading.Event()
 
         def send() -> None:
@@ -126,7 +128,7 @@ def mirrored(name: str, files: Any) -> Iterator[tuple[RunFolder, Callable[[], No
         sender = threading.Thread(target=often, daemon=True)
         sender.start()
         try:
-            yield RunFolder(folder), send
+            yield run, send
         finally:
             over.set()
             sender.join()

@@ -63,6 +63,9 @@ class Crew(Protocol):
     def recall(self) -> list[tuple[slice, list[Any]]]:
         """For each collector that answered, its environments and their places in each world."""
 
+    def dismiss(self) -> None:
+        """Training is over, or was interrupted: what they held is free."""
+
 
 class Collector:
     """Environments and a copy of the policy.

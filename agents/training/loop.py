@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from stable_baselines3.common.logger import configure
@@ -59,7 +60,7 @@ def train(
     flag = flag or Flag()
     learner = build(world, recipe, device, factory, others)
     saved: dict[str, Any] = {}
-    with Bar(recipe.timesteps, quiet) as bar:
+    with Bar(recipe.timesteps, quiet) as bar, ExitStack() as stack:
         if resume:
             content = checkpoints.latest(run)
             if content["timesteps"] >= recipe.timesteps:
@@ -72,7 +73,9 @@ def train(
         else:
             _warm_up(learner, bar)
         if crew is not None:
-            hand_over(learner, crew(learner))
+            hired = crew(learner)
+            stack.callback(hired.dismiss)
+            hand_over(learner, hired)
         learner.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         if not resume:
             board.begin(run, recipe, world)

@@ -63,6 +63,9 @@ class LocalCrew:
     def recall(self):
         return [(rows, c.places()) for rows, c in zip(self.rows, self.collectors, strict=True)]
 
+    def dismiss(self):
+        self.collectors = []
+
 
 def ready(recipe=None, others=()):
     """A learner at its first rollout."""
@@ -186,6 +189,7 @@ def test_a_lost_collector_makes_one_batch_smaller(tmp_path):
     # 6 whole rollouts would do; three quarters of one, and half of another, came back
     assert (content["timesteps"] - (3 + 2) * 32) % 128 == 0
     assert crews[0].rollouts == 7
+    assert crews[0].collectors == []
     assert all(torch.isfinite(v).all() for v in content["net"].values())
 
 

@@ -90,7 +90,7 @@ def test_training_by_collectors_from_the_command_line(root, tmp_path):
     call(root, "train.py", "--resume", str(path), "--timesteps", "1536", "--quiet")  # without Ray
     assert RunFolder(path).progress()["timesteps"] == 1536
     said = call(
-        root, *words[:6], str(tmp_path / "no"), "--ray", "local", "--collectors", "3", "--set", *SET, code=2
+        root, *words[:5], str(tmp_path / "no"), "--ray", "local", "--collectors", "3", "--set", *SET, code=2
     )
     assert "3 collectors cannot share 8 environments" in said
     assert not (tmp_path / "no").exists()
