@@ -96,7 +96,18 @@ class Rest:
     def place(self, job: Job, partitions: str, begin: float, held: bool) -> None:
         """One request that Slurm carries out as a whole."""
         what = {"partition": partitions, **({"hold": False} if held else {"begin_time": self._time(begin)})}
-        self._call("POST", self._at(f"job/{job.id}"), what)
+        try:
+            self._call("POST", self._at(f"job/{job.id}"), what)
+        except (
+            SlurmError
+        ):  # 22.05 may update an array and then fail to read slurmctld's answer about its tasks
+            if job.tasks == 1 or not self._stands(job, partitions):
+                raise
+
+    def _stands(self, job: Job, partitions: str) -> bool:
+        """Whether an array is where it was sent."""
+        rows = self._call("GET", self._at(f"job/{job.id}")).get("jobs") or []
+        return bool(rows) and all(row.get("partition") == partitions for row in rows)
 
     def delay(self, job: Job, begin: float) -> None:
         """Move the earliest start."""

@@ -210,8 +210,9 @@ class Cluster:
         return done
 
     def load(self, lua):
-        """Take another job_submit.lua; slurmctld reads it at the next submission, since it is newer."""
-        path, later = self.run / "job_submit.lua", time.time() + 2.0
+        """Take another job_submit.lua; slurmctld reads it next, since it is newer by whole seconds."""
+        path = self.run / "job_submit.lua"
+        later = max(time.time() + 2.0, path.stat().st_mtime + 1.0 if path.exists() else 0.0)
         path.write_text(lua)
         os.utime(path, (later, later))
 
