@@ -109,7 +109,8 @@ def mirrored(name: str, files: Any) -> Iterator[tuple[RunFolder, Callable[[], No
         for relative, content in sent.items():
             _write(folder / relative, content)
         run = RunFolder(folder)
-        run.checkpoints.mkdir(parents=True, exist_ok=True)  # empty at first, so that nothing of it was sent
+        if sent:
+            run.checkpoints.mkdir(exist_ok=True)  # empty at first, so that nothing of it was sent
         lock, over = threading.Lock(), threading.Event()
 
         def send() -> None:
