@@ -91,10 +91,7 @@ def main() -> None:
     parser.add_argument("--config", default="quick", help="recipe (quick)")
     parser.add_argument("--scenario", default="default", help="name or path of a scenario")
     parser.add_argument("--timesteps", type=int, default=65_536, help="env-steps to time (65536)")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="of the simulator (all cores)"
-    )
-    parser.add_argument("--torch-threads", type=int, default=os.cpu_count() or 1, help="of torch (all cores)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (1)")
     parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
     args = parser.parse_args()
     said = measure(args.config, args.scenario, args.timesteps, args.threads)

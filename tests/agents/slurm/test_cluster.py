@@ -104,7 +104,9 @@ def test_without_an_answer_jobs_start_by_themselves(cluster, tuned, trouble):
             assert set(landed(cluster, numbers)) <= {"north-gpu", "south-gpu"}
             cluster.call("scancel", mark)
         assert run.events("placed") == []
-        left = {e["job"] for e in run.events("left")}  # while one is asked about, the delay of others may end,
+        left = {
+            e["job"] for e in run.events("left")
+        }  # while one is asked about, the delay of others may end,
         assert left or trouble == "slow"  # and that of all of them while a snapshot is on its way
         assert left <= set(numbers)
     print(
