@@ -11,15 +11,15 @@ the environment's own vector form where it has one).
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+
+from benchmarks.said import parser, tell
 
 ROUNDS = 5
 
@@ -110,25 +110,22 @@ def table(said: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    options = parser(__doc__)
+    options.add_argument("--env", nargs="+", default=["gcn/Fleet-v0"], help="ids (gcn/Fleet-v0)")
+    options.add_argument(
+        "--import", nargs="+", default=[], dest="packages", help="packages that register ids"
     )
-    parser.add_argument("--env", nargs="+", default=["gcn/Fleet-v0"], help="ids (gcn/Fleet-v0)")
-    parser.add_argument("--import", nargs="+", default=[], dest="packages", help="packages that register ids")
-    parser.add_argument(
+    options.add_argument(
         "--kwargs", type=json.loads, default={}, help="JSON: id -> arguments of gymnasium.make"
     )
-    parser.add_argument("--envs", type=int, default=8, help="environments in one process; 0: none (8)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of steps for each environment (10)")
-    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
-    args = parser.parse_args()
+    options.add_argument("--envs", type=int, default=8, help="environments in one process; 0: none (8)")
+    options.add_argument("--seconds", type=float, default=10.0, help="of steps for each environment (10)")
+    args = options.parse_args()
     for package in ("gcn_env", *args.packages):
         importlib.import_module(package)
     rows = measure(args.env, args.kwargs, args.envs, args.seconds)
     said = {"envs": args.envs, "seconds": args.seconds, "rows": rows}
-    print(table(said))
-    if args.out:
-        args.out.write_text(json.dumps(said, indent=2) + "\n")
+    tell(said, table(said), args.out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Prints a table and writes JSON. One core; the lowest tenth of all blocks, since 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from benchmarks.said import parser, tell
 from benchmarks.throughput import random_legal
 from gcn_env import drivers, load_world
 from gcn_env.core import step as phases
@@ -132,7 +132,8 @@ def count(scenario: str) -> None:
             if "gcn_env" not in frame.f_code.co_filename or frame.f_code.co_filename.endswith("sim.py"):
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
-            kinds.setdefault(frame.f_code, {}) or kinds.update({frame.f_code: steps_of(frame.f_code)})
+            if frame.f_code not in kinds:
+                kinds[frame.f_code] = steps_of(frame.f_code)
         elif event == "opcode":
             kind = kinds[frame.f_code].get(frame.f_lasti)
             if kind:
@@ -232,19 +233,13 @@ def table(said: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--scenario", default="default", help="name or path of a scenario")
-    parser.add_argument("--batch", type=int, default=64, help="environments in the batch (64)")
-    parser.add_argument("--steps", type=int, default=200, help="steps to time (200)")
-    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--scenario", default="default", help="name or path of a scenario")
+    options.add_argument("--batch", type=int, default=64, help="environments in the batch (64)")
+    options.add_argument("--steps", type=int, default=200, help="steps to time (200)")
+    args = options.parse_args()
     said = measure(args.scenario, args.batch, args.steps)
-    print(table(said))
-    if args.out:
-        args.out.write_text(json.dumps(said, indent=2) + "\n")
-        print(f"wrote {args.out}")
+    tell(said, table(said), args.out)
 
 
 if __name__ == "__main__":

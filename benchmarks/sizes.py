@@ -12,13 +12,12 @@ Random legal actions, whose choice is not timed. One core; best and median of bl
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.said import parser, tell
 from benchmarks.throughput import batch_rate
 from gcn_env import load_world
 from gcn_env.core.state import nbytes
@@ -119,22 +118,17 @@ def table(said: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--scenario", default="default", help="of `batch` and of the memory (default)")
-    parser.add_argument("--steps", type=int, default=60, help="steps to time in each row (60)")
-    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--scenario", default="default", help="of `batch` and of the memory (default)")
+    options.add_argument("--steps", type=int, default=60, help="steps to time in each row (60)")
+    args = options.parse_args()
     said = {
         "scenario": args.scenario,
         "batch": batches(args.scenario, args.steps),
         "memory": memory(args.scenario),
         "fleet": fleet(args.steps),
     }
-    print(table(said))
-    if args.out:
-        args.out.write_text(json.dumps(said, indent=2) + "\n")
+    tell(said, table(said), args.out)
 
 
 if __name__ == "__main__":

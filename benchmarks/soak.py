@@ -11,15 +11,13 @@ tenth.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.said import parser, tell
 from benchmarks.scale import resident_mb
 from benchmarks.throughput import random_legal
 from gcn_env import load_world
@@ -94,20 +92,15 @@ def table(said: dict[str, Any]) -> str:
 
 def main() -> int:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--scenario", default="default", help="name or path of a scenario")
-    parser.add_argument("--steps", type=int, default=10_000_000, help="env-steps (10000000)")
-    parser.add_argument("--batch", type=int, default=64, help="environments in the batch (64)")
-    parser.add_argument("--days", type=float, default=7.0, help="length of an episode (7)")
-    parser.add_argument("--every", type=int, default=100_000, help="env-steps between two checks (100000)")
-    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--scenario", default="default", help="name or path of a scenario")
+    options.add_argument("--steps", type=int, default=10_000_000, help="env-steps (10000000)")
+    options.add_argument("--batch", type=int, default=64, help="environments in the batch (64)")
+    options.add_argument("--days", type=float, default=7.0, help="length of an episode (7)")
+    options.add_argument("--every", type=int, default=100_000, help="env-steps between two checks (100000)")
+    args = options.parse_args()
     said = soak(args.scenario, args.steps, args.batch, args.days, args.every)
-    print(table(said))
-    if args.out:
-        args.out.write_text(json.dumps(said, indent=2) + "\n")
+    tell(said, table(said), args.out)
     return int(said["growth"] > GROWTH)
 
 

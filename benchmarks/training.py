@@ -9,16 +9,14 @@ its parts: the simulator's step, the network's choice of actions, and the passes
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from agents.recipe import load as load_recipe
 from agents.training.learner import build
+from benchmarks.said import parser, tell
 from gcn_env import load_world
 
 
@@ -85,19 +83,14 @@ def table(said: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default="quick", help="recipe (quick)")
-    parser.add_argument("--scenario", default="default", help="name or path of a scenario")
-    parser.add_argument("--timesteps", type=int, default=65_536, help="env-steps to time (65536)")
-    parser.add_argument("--threads", type=int, default=1, help="of torch (1)")
-    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--config", default="quick", help="recipe (quick)")
+    options.add_argument("--scenario", default="default", help="name or path of a scenario")
+    options.add_argument("--timesteps", type=int, default=65_536, help="env-steps to time (65536)")
+    options.add_argument("--threads", type=int, default=1, help="of torch (1)")
+    args = options.parse_args()
     said = measure(args.config, args.scenario, args.timesteps, args.threads)
-    print(table(said))
-    if args.out:
-        args.out.write_text(json.dumps(said, indent=2) + "\n")
+    tell(said, table(said), args.out)
 
 
 if __name__ == "__main__":

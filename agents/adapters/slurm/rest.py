@@ -98,9 +98,7 @@ class Rest:
         what = {"partition": partitions, **({"hold": False} if held else {"begin_time": self._time(begin)})}
         try:
             self._call("POST", self._at(f"job/{job.id}"), what)
-        except (
-            SlurmError
-        ):  # 22.05 may update an array and then fail to read slurmctld's answer about its tasks
+        except SlurmError:  # 22.05 may move an array, and then fail to tell
             if job.tasks == 1 or not self._stands(job, partitions):
                 raise
 
