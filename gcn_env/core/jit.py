@@ -66,8 +66,7 @@ def entry(function: Any, *arguments: Any) -> Callable[..., Any]:
 class _Inner:
     """A compiled function as other kernels see it; called from Python, it runs as plain Python.
 
-    Without the wrapper that unboxes hundreds of arrays for Python's sake, a step compiles in about half the time; but
-    then a call from Python would be a segmentation fault.
+    It has no wrapper for calls from Python, so that it compiles faster; there, a call would be a segmentation fault.
     """
 
     def __init__(self, jitted: Any) -> None:
@@ -80,8 +79,7 @@ class _Inner:
 def inlined(*, literal: bool = False) -> Callable[[F], F]:
     """As `kernel`, for functions called from inner loops: LLVM inlines them, compiled for each constant if `literal`.
 
-    Handing a group of thirty arrays to a function that is not inlined copies and reference-counts each of them, some
-    100 ns a call.
+    Then what a function reads of a group's table (`core.groups`) is read once for the whole loop.
     """
     if config.DISABLE_JIT:
         return lambda func: func
