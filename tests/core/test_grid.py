@@ -211,6 +211,7 @@ def test_forecasts_at_the_end_of_the_year_stay_in_it():
     np.testing.assert_array_equal(s.signals.ahead[0, :, -1], bank.values[0, last, :, :3].astype(np.float64))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_forecast_errors_grow_with_the_lead_as_declared(scale):
     """The error's standard deviation over many episodes is the table's at every lead, within 2 %."""
@@ -227,6 +228,7 @@ def test_forecast_errors_grow_with_the_lead_as_declared(scale):
     assert (bank.sd[:, -1] > 1.5 * bank.sd[:, 0]).all()
 
 
+@pytest.mark.compiled
 def test_forecast_errors_over_the_hours_of_a_year_are_as_declared():
     """Hour by hour over a year: within 6 % at every lead."""
     bank = outside("noisy")

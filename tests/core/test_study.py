@@ -132,6 +132,7 @@ def test_extremes_stay_finite_and_in_range(key, dry):
         assert (out.commands <= pp.head_high[0, 0, :3] + 1e-12).all()
 
 
+@pytest.mark.compiled
 def test_a_reserve_is_kept():
     """A search that stays 2 K below the limits does, where one of 0.1 K goes nearer."""
     pp, c = plant("c"), course(24 * 7, "SG")

@@ -301,6 +301,7 @@ def test_curtailment_is_charged_exactly():
     assert all(x[0, 0] == 0.0 for x in left)
 
 
+@pytest.mark.compiled
 def test_calls_come_at_their_rate_and_their_depth():
     bus = Bus(curtail=0.2, curtail_usd=1.0, curtail_notice_h=0.5, curtail_h=2.0, curtail_share=0.2)
     calls, hours = [], []

@@ -190,6 +190,7 @@ def test_bursts_keep_the_mean_load():
     assert np.mean(levels) / 0.5e-6 == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.compiled
 def test_law_origin_slack_and_value_of_what_arrives():
     door = Door(
         200, 1024, {"jobs.batch.restricted_share": 0.3, "jobs.batch.origins": {"north": 3, "south": 1}}
