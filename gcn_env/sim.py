@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -15,7 +14,7 @@ from gcn_env import drivers, memory
 from gcn_env.action import head_sizes
 from gcn_env.core.commitments import commitments
 from gcn_env.core.costs import N_COSTS
-from gcn_env.core.jit import entry
+from gcn_env.core.jit import Calls
 from gcn_env.core.params import SPLITS
 from gcn_env.core.rng import next_seed
 from gcn_env.core.state import N_HEADS, State, allocate, copied, copy_into, nbytes
@@ -133,7 +132,7 @@ class Sim:
         self._cursor = np.zeros(b, np.int64)
         self._choices = np.zeros((b, q + N_HEADS * r), np.int64)
         self._split = SPLITS.index(split)
-        self._entries: dict[Any, Callable[..., Any]] = {}
+        self._call = Calls()
         self._years = world.bank.rows(split)
 
     def reset(self, seeds: npt.ArrayLike) -> Obs:
@@ -264,12 +263,6 @@ class Sim:
             )
             return
         self._show((b, b + 1), np.full(self.n_envs, opening))
-
-    def _call(self, kernel: Any, *arguments: Any) -> None:
-        """Run a kernel on this simulator's arrays, whose types are looked at once."""
-        if kernel not in self._entries:
-            self._entries[kernel] = entry(kernel, *arguments)
-        self._entries[kernel](*arguments)
 
     def snapshot(self) -> Snapshot:
         """An independent copy of everything that changes."""

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from agents.adapters.kubernetes import Nodes, PodError, filter_nodes, prioritize_nodes
 from agents.adapters.skypilot import Rejected, admit
@@ -350,4 +349,4 @@ def application(
     for method, path, handler in ROUTES:
         paths.setdefault(path, {})[method] = handler
     routes = [Route(p, _endpoint(service, p, m), methods=list(m)) for p, m in paths.items()]
-    return Gate(Starlette(routes=routes), service.metrics, token, limits or Limits(), tokenless)
+    return Gate(Router(routes), service.metrics, token, limits or Limits(), tokenless)

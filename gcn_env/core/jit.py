@@ -64,6 +64,19 @@ def entry(function: Any, *arguments: Any) -> Callable[..., Any]:
     return function.compile(tuple(numba.typeof(a) for a in arguments))
 
 
+class Calls:
+    """Calls of kernels on arrays whose types stay what they were at each kernel's first call; looked at once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Any, Callable[..., Any]] = {}
+
+    def __call__(self, kernel: Any, *arguments: Any) -> None:
+        """Run a kernel."""
+        if kernel not in self._entries:
+            self._entries[kernel] = entry(kernel, *arguments)
+        self._entries[kernel](*arguments)
+
+
 class _Inner:
     """A compiled function as other kernels see it; called from Python, it runs as plain Python.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from gcn_env import drivers
 from gcn_env.core.costs import N_COSTS
+from gcn_env.core.jit import Calls
 from gcn_env.core.params import INFERENCE
 from gcn_env.core.power import power_at, speed_at
 from gcn_env.core.state import CARBON, CARRIES, LEADS_H, OUTLOOK_H, PRICE, State, allocate
@@ -99,7 +100,8 @@ class LiveFleet:
         self.pool_index = {n: p for p, n in enumerate(world.pool_names)}
         self._view = self._make_view(world.n_slots)
         self._one = self._make_view(1)
-        self._one_slot = np.zeros((1, 1), np.int32)
+        self._asked = self.state._replace(jobs=self.state.jobs._replace(slot=np.zeros((1, 1), np.int32)))
+        self._call = Calls()
         self.reader = JobReader(world, self.state)
         self.report = Report(0.0)
         self.ids: list[str] = []
@@ -280,7 +282,7 @@ class LiveFleet:
         slot = self.state.jobs.slot
         if given is None:
             self.reader.queue_up()
-            drivers.refill(0, 1, self.world.timing, self.state, self.params)
+            self._call(drivers.refill, 0, 1, self.world.timing, self.state, self.params)
         else:
             slot[0] = -1
             for q, name in enumerate(sequence(given, "slots", slot.shape[1])):
@@ -341,14 +343,12 @@ class LiveFleet:
 
     def observe_job(self, place: int) -> Obs:
         """The same with the job at one place in the only slot."""
-        self._one_slot[0, 0] = place
-        return self._encoded(
-            self.state._replace(jobs=self.state.jobs._replace(slot=self._one_slot)), self._one
-        )
+        self._asked.jobs.slot[0, 0] = place
+        return self._encoded(self._asked, self._one)
 
     def _encoded(self, state: State, view: View) -> Obs:
         w = self.world
-        drivers.encode_joint_range(0, 1, w.n_levels, w.timing, state, self.params, view)
+        self._call(drivers.encode_joint_range, 0, 1, w.n_levels, w.timing, state, self.params, view)
         return {k: getattr(view, k) for k in ("jobs", "pools", "regions", "pairs", "globals", "mask")}
 
 
