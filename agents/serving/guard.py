@@ -186,7 +186,7 @@ class Constraints:
         found: dict[int, list[str]] = {}
 
         def check(wrong: Array, words: Callable[[int], str]) -> None:
-            for p in np.flatnonzero(wrong).tolist() if wrong.any() else ():
+            for p in wrong.nonzero()[0].tolist():
                 found.setdefault(p, []).append(words(p))
 
         check((self._law_bit & may) == 0, lambda p: f"residency: not allowed in {self._law[p]}")
