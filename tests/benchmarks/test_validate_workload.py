@@ -189,7 +189,12 @@ def test_excursions_are_found():
     assert not excursions.excursions(np.ones(144), 1 / 6).any()
 
 
-@pytest.mark.parametrize("name", ["m-small", "m-mid", "mm-image"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "name", ["m-small", pytest.param("m-mid", marks=LONG), pytest.param("mm-image", marks=LONG)]
+)
 def test_bursts_appear_as_fitted(name):
     """Seen as they were seen in the traces: number less dips, length and excess over the running median."""
     found = np.array(
