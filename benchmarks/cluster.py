@@ -177,7 +177,7 @@ def evaluation(hosts: Hosts, scenario: str, episodes: int) -> dict[str, Any]:
 def numbers(path: Path) -> dict[str, Any]:
     """All of a results.json but how it was made."""
     said = json.loads(path.read_text())
-    said["meta"] = {k: v for k, v in said["meta"].items() if k not in ("command", "config")}
+    said["meta"] = {k: v for k, v in said["meta"].items() if k not in ("command", "config", "git_commit")}
     return dict(said)
 
 

@@ -27,7 +27,7 @@ class Change(NamedTuple):
 
 
 class RewardScale:
-    """`(reward - mean) / spread` for every closed control step, 0 for a sub-decision that closes none.
+    """`(reward - mean) / spread` for every closed control step, `reward / spread` for a sub-decision that closes none.
 
     Args:
         n_envs: B.
@@ -53,8 +53,8 @@ class RewardScale:
         self.returns[done] = 0.0
 
     def scaled(self, reward: Floats, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-        """Rewards `[B]` on the learner's scale."""
-        return np.where(closed, (reward - self.mean) / self.spread, 0.0).astype(np.float32)
+        """Rewards `[B]` on the learner's scale; the mean is a control step's and leaves with the one that closes it."""
+        return ((reward - np.where(closed, self.mean, 0.0)) / self.spread).astype(np.float32)
 
     def refresh(self) -> Change:
         """Fold in what was observed since the last call; between calls the scale stands still."""

@@ -15,9 +15,12 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 from agents.sb3.scaling import RewardScale
 from gcn_env.core.state import N_HEADS
 from gcn_env.metrics import KPIS, kpis
+from gcn_env.observation import PAIRS
 
 Array = npt.NDArray[Any]
 Observation = dict[str, Array]
+_COST, _LEGAL = PAIRS.index("cost"), PAIRS.index("legal")
+_NEVER = 1e18  # USD of what is forbidden
 
 
 class SimLike(Protocol):
@@ -136,7 +139,7 @@ class SimVecEnv(VecEnv):
     ) -> None:
         self.sim, self.scale, self._seed, self._raw = sim, scale, seed, raw or scale is None
         self.shaping, self.twins = shaping, twins
-        self._committed = np.zeros(sim.n_envs)
+        self._committed, self._foretold = np.zeros(sim.n_envs), np.zeros(sim.n_envs)
         self.sequential = sim.view == "sequential"
         self._actions: Array = np.zeros(0, np.int64)
         self._start = time.perf_counter()
@@ -170,6 +173,7 @@ class SimVecEnv(VecEnv):
     def begin(self) -> None:
         """Count rewards and figures from the simulator's present state on."""
         self.books.restart()
+        self._foretold[:] = 0.0
         if self.shaping:
             self._committed = self.sim.commitments()
 
@@ -189,6 +193,25 @@ class SimVecEnv(VecEnv):
         reference = float(sim.world.reference_usd)
         return sim.reward - np.where(sim.closed, rise, 0.0) / reference
 
+    def _extra(self, actions: Array) -> npt.NDArray[np.float64]:
+        """By how much each choice `[B]` of the sequential view is expected to cost more than the job's cheapest pool.
+
+        In units of the reward; 0 for leaving a job, and for set-points. A step's accrued rewards are the sum over all
+        its jobs. Paid with each choice, and given back when the step closes, what the observation foretells of that
+        choice does not drown in what it says of the others. This is shaping by a potential of what was chosen so far in
+        the step: returns from the beginning of a step are the same (Ng et al., "Policy invariance under reward
+        transformations", ICML 1999).
+        """
+        sim = self.sim
+        pairs, rows = sim.obs["pairs"][:, 0].astype(np.float64), np.arange(sim.n_envs)
+        legal, pool = pairs[..., _LEGAL] > 0.0, np.maximum(actions - 1, 0)
+        usd = np.where(legal, np.sinh(pairs[..., _COST]), _NEVER)
+        sends = (
+            (sim.obs["head"][:, 0] > 0.5) & (actions > 0) & legal[rows, np.minimum(pool, legal.shape[1] - 1)]
+        )
+        extra = usd[rows, np.where(sends, pool, 0)] - usd.min(1)
+        return np.where(sends, extra, 0.0) / float(sim.world.reference_usd)
+
     def step_async(self, actions: Array) -> None:
         """Keep the choices for `step_wait`."""
         self._actions = actions
@@ -198,17 +221,19 @@ class SimVecEnv(VecEnv):
     ) -> tuple[Observation, npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step."""
         sim = self.sim
+        extra = self._extra(self._actions) if self.shaping and self.sequential else None
         sim.step(self._actions)
         done, closed = sim.done.copy(), sim.closed
         self.episode_reward += sim.reward
         self.episode_steps += closed
         self.books.step(done, closed)
         accrued = self._accrued()
-        reward = accrued.astype(np.float32)
+        paid = accrued if extra is None else self._at_once(accrued, extra, closed)
+        reward = paid.astype(np.float32)
         if self.scale is not None:
             self.scale.observe(accrued, closed, done)
             if not self._raw:
-                reward = self.scale.scaled(accrued, closed)
+                reward = self.scale.scaled(paid, closed)
         infos: list[dict[str, Any]]
         infos = (
             [{"closed": c} for c in closed.tolist()]
@@ -218,6 +243,13 @@ class SimVecEnv(VecEnv):
         for i in np.flatnonzero(done):
             self._finish(int(i), infos[i])
         return self.observe(), reward, done, infos
+
+    def _at_once(self, accrued: Array, extra: Array, closed: Array) -> npt.NDArray[np.float64]:
+        """Rewards with what was foretold paid by each choice, and given back where a step closes."""
+        self._foretold += extra
+        paid = accrued - extra + np.where(closed, self._foretold, 0.0)
+        self._foretold[closed] = 0.0
+        return np.asarray(paid)
 
     def _finish(self, i: int, info: dict[str, Any]) -> None:
         """What is told of environment i's episode, which has just ended."""
@@ -244,6 +276,7 @@ class SimVecEnv(VecEnv):
             "books": [a.copy() for a in self.books.sums],
             "book_steps": self.books.steps,
             "committed": self._committed.copy(),
+            "foretold": self._foretold.copy(),
         }
 
     def load(self, state: dict[str, Any]) -> Observation:
@@ -251,7 +284,7 @@ class SimVecEnv(VecEnv):
         self.sim.restore(state["sim"])
         self.episode_reward[:] = state["episode_reward"]
         self.episode_steps[:] = state["episode_steps"]
-        self._committed = np.array(state["committed"])
+        self._committed, self._foretold = np.array(state["committed"]), np.array(state["foretold"])
         self.books.sums = [np.array(a) for a in state["books"]]
         self.books.steps = int(state["book_steps"])
         return self.observe()

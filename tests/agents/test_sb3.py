@@ -101,10 +101,11 @@ class TestRewardScale:
         # an AR(1) of innovations with deviation 2 and factor 0.9
         assert scale.spread == pytest.approx(2.0 / np.sqrt(1 - 0.81), rel=0.15)
 
-    def test_open_steps_are_worth_nothing(self):
-        scale = RewardScale(2, 0.9, 5)
+    def test_the_mean_leaves_with_the_step_that_closes(self):
+        scale = RewardScale(3, 0.9, 5)
         scale.mean, scale.spread = -1.0, 2.0
-        assert scale.scaled(np.array([-3.0, 0.0]), np.array([True, False])).tolist() == [-1.0, 0.0]
+        found = scale.scaled(np.array([-3.0, 0.0, -3.0]), np.array([True, False, False]))
+        assert found.tolist() == [-1.0, 0.0, -1.5]
 
     def test_state_comes_back(self):
         scale, other = RewardScale(3, 0.9, 5), RewardScale(3, 0.9, 5)
