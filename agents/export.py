@@ -1,6 +1,6 @@
 """From a trained policy to a bundle: ONNX graph, recorded observations, manifest, and the proof that both agree.
 
-The graph is traced through `EntityNetwork.joint` or `.sequential` and `agents.networks.decide`, whatever they hold.
+The graph is traced through `EntityNetwork.dense` or `.sequential` and `agents.networks.send`, whatever they hold.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agents.bundle.limits import head_limits
 from agents.bundle.load import Bundle, decisions_digest, open_bundle, session
 from agents.bundle.policy import feed_joint
 from agents.bundle.signing import sign
-from agents.networks import LEGAL, EntityNetwork, decide
+from agents.networks import LEGAL, EntityNetwork, send
 from agents.policy import load
 from agents.provenance import git_commit, versions
 from agents.runs import RunFolder
@@ -56,13 +56,12 @@ class _Joint(nn.Module):
         mask_placement: Tensor, mask_cooling: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         """(actions, placement logits [N, Q, P+1], cooling logits, value)."""
-        n, q, choices = mask_placement.shape
-        mask = torch.cat([mask_placement.flatten(1), mask_cooling.flatten(1)], 1)
         obs = {
-            "jobs": jobs, "pools": pools, "regions": regions, "pairs": pairs, "globals": globals, "mask": mask,
+            "jobs": jobs, "pools": pools, "regions": regions, "pairs": pairs, "globals": globals,
+            "mask_placement": mask_placement, "mask_cooling": mask_cooling,
         }  # fmt: skip
-        joint = self.net.joint(obs, dense=True)
-        return decide(joint, jobs), joint.placement.view(n, q, choices), joint.cooling, joint.value
+        placement, cooling, value = self.net.dense(obs)
+        return torch.cat([send(placement, jobs), cooling.argmax(-1)], 1), placement, cooling, value
 
 
 class _Sequential(nn.Module):

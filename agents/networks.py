@@ -41,7 +41,7 @@ class Joint(NamedTuple):
 
 
 def lots(jobs: Tensor) -> Tensor:
-    """A number in [0, 1) for each row of job columns `[M, Fj]`, the same whenever the row is the same.
+    """A number in [0, 1) for each row of job columns `[..., Fj]`, the same whenever the row is the same.
 
     It stands in for a die where choices must be repeatable: a policy that waits with a probability of 0.6
     sends a job after a step or two, while its likeliest choice would wait for ever. Slack and waiting time
@@ -49,28 +49,32 @@ def lots(jobs: Tensor) -> Tensor:
     """
     # Roots of numbers without square factors are independent over the rationals; the rest is the usual sine
     # hash.
-    weights = torch.arange(2, jobs.shape[1] + 2, device=jobs.device, dtype=torch.float64).sqrt()
+    weights = torch.arange(2, jobs.shape[-1] + 2, device=jobs.device, dtype=torch.float64).sqrt()
     large = weights.new_tensor([43758.5453])  # no bare number: ONNX exporters round those to float32
-    return torch.frac(((jobs.double() * weights).sum(1) + 1.0).sin().abs() * large).to(jobs.dtype)
+    return torch.frac(((jobs.double() * weights).sum(-1) + 1.0).sin().abs() * large).to(jobs.dtype)
 
 
-def decide(joint: Joint, jobs: Tensor) -> Tensor:
-    """Repeatable choices int64 `[N, Q + 5R]`: wait by lot, else the best pool; the likeliest set-points.
+def send(placement: Tensor, jobs: Tensor) -> Tensor:
+    """Repeatable choices int64 `[...]` for jobs `[..., Fj]` by logits `[..., P+1]`: wait by lot, else the best pool.
 
     A job that runs or queues at a pool leaves it only where that is likelier than to stay: asked again at every
     step, a lot would sooner or later move any.
+    """
+    chance = torch.log_softmax(placement, -1)[..., 0].exp()
+    lot = torch.where((jobs[..., AT_POOL] > 0.5).any(-1), 0.5, lots(jobs))
+    some = placement[..., 1:].amax(-1) > LEGAL  # in dense form there are rows without a choice
+    return torch.where(some & (lot >= chance), placement[..., 1:].argmax(-1) + 1, 0)
+
+
+def decide(joint: Joint, jobs: Tensor) -> Tensor:
+    """Repeatable choices int64 `[N, Q + 5R]`: jobs by `send`, the likeliest set-points.
 
     Args:
         joint: what the network says.
         jobs: columns `[N, Q, Fj]` that it was asked about.
     """
     n, q = jobs.shape[:2]
-    chances = torch.log_softmax(joint.placement, 1)
-    rows = jobs.flatten(0, 1).index_select(0, joint.rows)
-    lot = torch.where((rows[:, AT_POOL] > 0.5).any(1), torch.full_like(rows[:, 0], 0.5), lots(rows))
-    best = joint.placement[:, 1:].argmax(1) + 1
-    some = joint.placement[:, 1:].amax(1) > LEGAL  # rows without a choice are here in dense form
-    chosen = torch.where(some & (lot >= chances[:, 0].exp()), best, torch.zeros_like(best))
+    chosen = send(joint.placement, jobs.flatten(0, 1).index_select(0, joint.rows))
     place = torch.zeros(n * q, dtype=torch.int64, device=jobs.device).index_copy(0, joint.rows, chosen)
     return torch.cat([place.view(n, q), joint.cooling.argmax(2)], 1)
 
@@ -171,15 +175,15 @@ class EntityNetwork(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def joint(self, obs: Observation, dense: bool = False) -> Joint:
+    def joint(self, obs: Observation) -> Joint:
         """Logits and value of the joint view.
+
+        Slots and pools without a choice are left out: most slots are empty most of the time, and pairs are most of the
+        arithmetic.
 
         Args:
             obs: jobs `[N, Q, Fj]`, pools `[N, P, Fp]`, regions `[N, R, Fr]`, pairs `[N, Q, P, Fx]`, globals
                 `[N, Fg]`, mask `[N, Q (P+1) + 5 R L]`.
-            dense: compute every slot, also those without a choice (static shapes, for export). By default
-                they are left out: most slots are empty most of the time, and pairs are most of the
-                arithmetic.
         """
         n, q = obs["jobs"].shape[:2]
         p, r = obs["pools"].shape[1], obs["regions"].shape[1]
@@ -190,17 +194,43 @@ class EntityNetwork(nn.Module):
             there = (obs["jobs"].flatten(0, 1)[:, AT_POOL] > 0.5).any(1, keepdim=True)
             placing = placing & torch.cat([torch.ones_like(there), ~there.expand(-1, p)], 1)
         real = placing[:, 1:].any(1)
-        rows = torch.arange(n * q, device=real.device) if dense else real.nonzero().squeeze(1)
+        rows = real.nonzero().squeeze(1)
         env = torch.div(rows, q, rounding_mode="floor")
-        weight = real.index_select(0, rows).float()
-        jobs, pools, context = self._embed(obs, obs["jobs"].flatten(0, 1).index_select(0, rows), env, weight)
+        jobs, pools, context = self._embed(obs, obs["jobs"].flatten(0, 1).index_select(0, rows), env)
         allowed = placing.index_select(0, rows)
-        scores, worth = self._scores(
-            obs["pairs"].flatten(0, 1), rows, jobs, pools, context, env, allowed, dense
-        )
+        scores, worth = self._scores(obs["pairs"].flatten(0, 1), rows, jobs, pools, context, env, allowed)
         cool = self._cooling(obs).view(n, r * N_HEADS, self.levels)
-        value = self._value(context).index_add(0, env, worth * weight)
+        value = self._value(context).index_add(0, env, worth)
         return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value)
+
+    def dense(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of every slot and pool, for export: half the operators, which is what one observation takes.
+
+        Args:
+            obs: as in `joint`, the mask in two parts: `mask_placement [N, Q, P+1]`, `mask_cooling [N, 5R, L]`.
+
+        Returns:
+            Placement logits `[N, Q, P+1]`, cooling logits `[N, 5R, L]`, value `[N]`.
+        """
+        placing, columns = obs["mask_placement"] > 0.5, obs["jobs"]
+        if not self.moves:
+            there = (columns[..., AT_POOL] > 0.5).any(-1, keepdim=True)
+            placing = torch.cat([placing[..., :1], placing[..., 1:] & ~there], -1)
+        legal = placing[..., 1:].to(columns.dtype)
+        weight = legal.amax(-1, keepdim=True)  # 1: a slot with a choice
+        jobs, pools = torch.relu(self.jobs(columns)), torch.relu(self.pools(obs["pools"]))
+        context = self._context(obs, (jobs * weight).sum(1) / weight.sum(1).clamp(min=1.0), pools)
+        by_pool = self.pair_pool(pools) + self.pair_context(context).unsqueeze(1)
+        hidden = self.pairs(obs["pairs"]) + self.pair_job(jobs).unsqueeze(2) + by_pool.unsqueeze(1)
+        hidden = torch.relu(hidden)
+        seen = (legal.unsqueeze(2) @ hidden).squeeze(2) / legal.sum(-1, keepdim=True).clamp(min=1.0)
+        outlook = self.leave_job(jobs) + self.leave_context(context).unsqueeze(1) + self.leave_pairs(seen)
+        outlook = torch.relu(outlook)
+        scores = torch.cat([self.leave_score(outlook), self.pair_score(hidden).squeeze(-1)], -1)
+        value = self._value(context) + (self.value_job(outlook) * weight).sum((1, 2))
+        cool = self._cooling(obs).reshape(obs["mask_cooling"].shape)
+        cool = cool.masked_fill(obs["mask_cooling"] <= 0.5, ILLEGAL)
+        return scores.masked_fill(~placing, ILLEGAL), cool, value
 
     def sequential(self, obs: Observation) -> tuple[Tensor, Tensor]:
         """Scores `[N, A]` of the choices of the head being decided (illegal: `ILLEGAL`) and value `[N]`.
@@ -213,11 +243,9 @@ class EntityNetwork(nn.Module):
         legal, head = self.open_choices(obs), obs["head"]
         env = (head[:, 0] > 0.5).nonzero().squeeze(1)
         job_rows = obs["jobs"][:, 0].index_select(0, env)
-        jobs, pools, context = self._embed(obs, job_rows, env, torch.ones_like(job_rows[:, 0]))
+        jobs, pools, context = self._embed(obs, job_rows, env)
         allowed = legal[:, : p + 1].index_select(0, env)
-        scores, worth = self._scores(
-            obs["pairs"].flatten(0, 1), env, jobs, pools, context, env, allowed, False
-        )
+        scores, worth = self._scores(obs["pairs"].flatten(0, 1), env, jobs, pools, context, env, allowed)
         place = context.new_zeros(n, p + 1).index_add(0, env, scores)
         marked = obs["regions"][..., self.current : self.current + 1]  # [N, R, 1]; all zero while placing
         cool = (self._cooling(obs) * marked).sum(1).view(n, N_HEADS, self.levels)
@@ -234,25 +262,22 @@ class EntityNetwork(nn.Module):
         stays = (obs["jobs"][:, 0][:, AT_POOL] > 0.5).any(1) & (obs["head"][:, 0] > 0.5)
         return torch.cat([legal[:, :1], legal[:, 1:] & ~stays.unsqueeze(1)], 1)
 
-    def _embed(
-        self, obs: Observation, job_rows: Tensor, env: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _embed(self, obs: Observation, job_rows: Tensor, env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of jobs `[M, W]` and pools `[N, P, W]`, and the context `[N, W]`."""
-        jobs = torch.relu(self.jobs(job_rows))
-        pools = torch.relu(self.pools(obs["pools"]))
-        regions = torch.relu(self.regions(obs["regions"]))
+        jobs, pools = torch.relu(self.jobs(job_rows)), torch.relu(self.pools(obs["pools"]))
         n = pools.shape[0]
-        count = weight.new_zeros(n).index_add(0, env, weight).clamp(min=1.0)
-        mean_job = jobs.new_zeros(n, self.width).index_add(
-            0, env, jobs * weight.unsqueeze(1)
-        ) / count.unsqueeze(1)
-        context = (
+        count = jobs.new_zeros(n).index_add(0, env, torch.ones_like(jobs[:, 0])).clamp(min=1.0)
+        mean_job = jobs.new_zeros(n, self.width).index_add(0, env, jobs) / count.unsqueeze(1)
+        return jobs, pools, self._context(obs, mean_job, pools)
+
+    def _context(self, obs: Observation, mean_job: Tensor, pools: Tensor) -> Tensor:
+        regions = torch.relu(self.regions(obs["regions"]))
+        return torch.relu(
             self.globals(obs["globals"])
             + self.means["jobs"](mean_job)
             + self.means["pools"](pools.mean(1))
             + self.means["regions"](regions.mean(1))
         )
-        return jobs, pools, torch.relu(context)
 
     def _scores(
         self,
@@ -263,31 +288,24 @@ class EntityNetwork(nn.Module):
         context: Tensor,
         env: Tensor,
         allowed: Tensor,
-        dense: bool,
     ) -> tuple[Tensor, Tensor]:
         """Placement logits `[M, P+1]` of jobs `rows` of `pairs` in observations `env`, and what each adds to the value.
 
-        Pairs that the mask forbids are not computed unless `dense`.
+        Pairs that the mask forbids are not computed.
         """
         n_pools, legal = pools.shape[1], allowed[:, 1:]
         by_job = self.pair_job(jobs)  # [M, X]
         by_pool = self.pair_pool(pools) + self.pair_context(context).unsqueeze(1)  # [N, P, X]
-        if dense:
-            hidden = self.pairs(pairs.index_select(0, rows)) + by_job.unsqueeze(1)
-            hidden = torch.relu(hidden + by_pool.index_select(0, env))
-            scores = self.pair_score(hidden).squeeze(-1)
-            seen = torch.einsum("mp,mpx->mx", legal.to(hidden.dtype), hidden)
-        else:
-            flat = legal.flatten().nonzero().squeeze(1)
-            m = torch.div(flat, n_pools, rounding_mode="floor")
-            p = flat - m * n_pools
-            columns = pairs.flatten(0, 1).index_select(0, rows.index_select(0, m) * n_pools + p)
-            hidden = self.pairs(columns) + by_job.index_select(0, m)
-            of_pool = by_pool.flatten(0, 1).index_select(0, env.index_select(0, m) * n_pools + p)
-            hidden = torch.relu(hidden + of_pool)
-            score = self.pair_score(hidden).squeeze(-1)
-            scores = score.new_full((legal.numel(),), ILLEGAL).index_copy(0, flat, score).view(legal.shape)
-            seen = hidden.new_zeros(len(jobs), hidden.shape[1]).index_add(0, m, hidden)
+        flat = legal.flatten().nonzero().squeeze(1)
+        m = torch.div(flat, n_pools, rounding_mode="floor")
+        p = flat - m * n_pools
+        columns = pairs.flatten(0, 1).index_select(0, rows.index_select(0, m) * n_pools + p)
+        hidden = self.pairs(columns) + by_job.index_select(0, m)
+        of_pool = by_pool.flatten(0, 1).index_select(0, env.index_select(0, m) * n_pools + p)
+        hidden = torch.relu(hidden + of_pool)
+        score = self.pair_score(hidden).squeeze(-1)
+        scores = score.new_full((legal.numel(),), ILLEGAL).index_copy(0, flat, score).view(legal.shape)
+        seen = hidden.new_zeros(len(jobs), hidden.shape[1]).index_add(0, m, hidden)
         seen = seen / legal.sum(1, keepdim=True).clamp(min=1)
         by_env = self.leave_context(context).index_select(0, env)
         outlook = torch.relu(self.leave_job(jobs) + by_env + self.leave_pairs(seen))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.networks import AT_POOL, LEGAL, EntityNetwork, decide, lots
+from agents.networks import AT_POOL, LEGAL, EntityNetwork, decide, lots, send
 from agents.sb3.ppo import Heads
 from gcn_env.core.state import N_HEADS
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
@@ -43,9 +43,17 @@ def joint_obs(slots=4, pools=3, regions=2, n=5, seed=0):
     return {**obs, "mask": torch.tensor(mask, dtype=torch.float32)}
 
 
-def unpacked(net, obs, dense=False):
+def parted(obs):
+    """An observation as `EntityNetwork.dense` takes it."""
+    n, q, p = obs["pairs"].shape[:3]
+    placing, cooling = obs["mask"].split([q * (p + 1), obs["mask"].shape[1] - q * (p + 1)], 1)
+    parts = {"mask_placement": placing.view(n, q, p + 1), "mask_cooling": cooling.reshape(n, -1, LEVELS)}
+    return {**obs, **parts}
+
+
+def unpacked(net, obs):
     """Placement [N, Q, P+1] with NaN where there is no choice, cooling [N, R, 5, L], value."""
-    out = net.joint(obs, dense)
+    out = net.joint(obs)
     n, q = obs["jobs"].shape[:2]
     place = torch.full((n * q, out.placement.shape[1]), torch.nan)
     place[out.rows] = out.placement
@@ -85,8 +93,12 @@ def test_permuting_entities_permutes_the_outputs(net, seed):
 
 def test_slots_without_a_choice_change_nothing(net):
     obs = joint_obs()
-    for a, b in zip(unpacked(net, obs), unpacked(net, obs, dense=True), strict=True):
-        assert close(a, b)
+    place, cool, value = unpacked(net, obs)
+    dense = net.dense(parted(obs))
+    assert close(torch.where(place.isnan(), torch.nan, dense[0]), place)
+    assert close(dense[1].view_as(cool), cool)
+    assert close(dense[2], value)
+    assert (dense[0][..., 1:][place[..., 1:].isnan()] < LEGAL).all()
 
 
 def test_observations_of_a_batch_do_not_meet(net):
@@ -163,7 +175,8 @@ def test_repeatable_choices_wait_as_often_as_sampled_ones(net):
     with torch.no_grad():
         joint = net.joint(obs)
         actions = decide(joint, obs["jobs"])
-        assert torch.equal(actions, decide(net.joint(obs, dense=True), obs["jobs"]))
+        placement, cooling, _ = net.dense(parted(obs))
+        assert torch.equal(actions, torch.cat([send(placement, obs["jobs"]), cooling.argmax(2)], 1))
     heads = Heads(joint, 6)
     chosen = actions[:, :6].flatten()[joint.rows]
     waits = heads.placement[:, 0].exp()
@@ -258,13 +271,13 @@ def test_jobs_at_a_pool_are_not_looked_at_without_moves():
     obs["jobs"][..., AT_POOL] = 0.0
     obs["jobs"][:, 2, AT_POOL[0]] = 1.0
     with torch.no_grad():
-        sparse, dense = network.joint(obs), network.joint(obs, dense=True)
-        for out in (sparse, dense):
-            assert (decide(out, obs["jobs"])[:, 2] == 0).all()
-            for _ in range(20):
-                assert (Heads(out, 3).actions()[:, 2] == 0).all()
+        sparse, (placement, _, value) = network.joint(obs), network.dense(parted(obs))
+        assert (decide(sparse, obs["jobs"])[:, 2] == 0).all()
+        assert (send(placement, obs["jobs"])[:, 2] == 0).all()
+        for _ in range(20):
+            assert (Heads(sparse, 3).actions()[:, 2] == 0).all()
         assert (Heads(sparse, 3).actions()[:, 1] > 0).any()  # the others are sent
-        assert torch.allclose(sparse.value, dense.value, atol=1e-5)
+        assert torch.allclose(sparse.value, value, atol=1e-5)
     sim = FakeSim(world(pools=2, levels=LEVELS), 6, view="sequential")
     sim.reset(np.arange(6))
     obs = {k: torch.from_numpy(v.copy()) for k, v in sim.obs.items()}
