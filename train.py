@@ -106,8 +106,14 @@ def start(args: Args, command: str) -> int:
             "--collectors says how many collect on a cluster; name it with --ray ADDRESS, or --ray local"
         )
     recipe, world, folder = (begin if args.resume is None else again)(args, command)
-    from agents.training import Flag, Interrupted, train  # after the user's mistakes: torch takes seconds
+    from agents.training import (
+        Flag,
+        Interrupted,
+        check_device,
+        train,
+    )  # after other mistakes: torch takes seconds
 
+    check_device(args.device)
     flag = Flag()
     resume = args.resume is not None
     others = [load_world(name, {}, args.data) for name in recipe.worlds]

@@ -4,9 +4,9 @@
 
 Random legal actions. Every `--every` env-steps the whole batch is put to the tests' own checks (`tests/env`): each
 job is in one place, pools, nodes, queues and leases count what is there, law, trust and quotas hold, energy in is
-energy out, and the reward is minus the bill. `--days 364` makes a year-long episode of each environment. Prints
-resident memory and rate as it goes, a table at the end; ends with 1 if memory grew by more than 2 % after the first
-tenth.
+energy out, and the reward is minus the bill. `--days 363` makes a year-long episode of each environment (a day is left
+at each end of the year). Prints resident memory and rate as it goes, a table at the end; ends with 1 if memory grew by
+more than 2 % after the first tenth.
 """
 
 from __future__ import annotations

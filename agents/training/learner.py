@@ -205,6 +205,19 @@ def unpack_replay(tree: dict[str, Any]) -> dict[str, Any]:
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in tree.items()}
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that is not there; Stable-Baselines3 would take the processor without a word.
+
+    Raises:
+        UserError: for `cuda` where torch sees none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"--device cuda: torch {torch.__version__} sees no CUDA device here; take auto or cpu, or install a CUDA "
+            "build of torch and a driver"
+        )
+
+
 def build(
     world: Any,
     recipe: Recipe,
@@ -224,6 +237,7 @@ def build(
     Raises:
         UserError: if the worlds differ in their number of cooling levels.
     """
+    check_device(device)
     torch.set_num_threads(recipe.threads)
     worlds = [world, *others]
     for other in others:
