@@ -25,6 +25,7 @@ from agents.cards import card_of
 from agents.evaluation import Results, evaluate, name_policies
 from agents.parts import Parts
 from agents.provenance import provenance
+from agents.stopping import on_sigterm_too
 from agents.units import Progress, Runner
 from gcn_env import load_world
 from gcn_env.errors import UserError
@@ -95,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 2 a mistake of the user, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = tyro.cli(Args, args=words, prog="evaluate.py", description=__doc__)
+    on_sigterm_too()
     try:
         return run(args, shlex.join(["evaluate.py", *words]))
     except UserError as error:

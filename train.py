@@ -25,6 +25,7 @@ import tyro
 from agents import policy, runs
 from agents import recipe as recipes
 from agents.recipe import Recipe
+from agents.stopping import on_sigterm_too
 from gcn_env import load_world
 from gcn_env.errors import UserError
 
@@ -89,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 2 a mistake of the user, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = tyro.cli(Args, args=words, prog="train.py", description=__doc__)
+    on_sigterm_too()
     try:
         return start(args, shlex.join(["train.py", *words]))
     except UserError as error:

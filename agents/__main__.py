@@ -37,6 +37,7 @@ import shlex
 import sys
 
 from agents.cli import building, catalogue, kubernetes, learning, looking, serving, slurm
+from agents.stopping import on_sigterm_too
 from gcn_env.errors import UserError
 
 GROUPS = (catalogue, learning, looking, serving, kubernetes, slurm, building)
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         group.add(verbs)
     args = parser.parse_args(argv)
     args.command = shlex.join(["python", "-m", "agents", *(sys.argv[1:] if argv is None else argv)])
+    on_sigterm_too()
     try:
         args.act(args)
     except UserError as error:

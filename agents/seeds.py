@@ -116,7 +116,7 @@ def go_on(run: RunFolder, recipe: Recipe, worlds: Sequence[Any], **options: Any)
 
 
 def work(new: Plan, seed: int) -> None:
-    """In a process of its own: train one seed, from its last checkpoint if it has one. SIGINT: save and stop."""
+    """In a process of its own: train one seed, from its last checkpoint if it has one. Save and stop on a signal."""
     from agents.training import Flag, Interrupted
 
     flag = Flag()
@@ -124,7 +124,8 @@ def work(new: Plan, seed: int) -> None:
     def stop(*_: Any) -> None:
         flag.raised = True
 
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         go_on(new.folder(seed), new.of(seed), worlds(new), flag=flag)
     except Interrupted:

@@ -95,8 +95,8 @@ def fails_for_one(new, seed):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_saves_every_run(tmp_path, root):
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGTERM")
+def test_sigterm_saves_as_ctrl_c_does_every_run(tmp_path, root):
     out = tmp_path / "many"
     command = [sys.executable, "-m", "agents", *words(out, "1", "2"), "recipe.timesteps=100000000"]
     child = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
@@ -104,7 +104,7 @@ def test_ctrl_c_saves_every_run(tmp_path, root):
     end = time.monotonic() + 400
     while not all(r.steps() for r in runs) and time.monotonic() < end and child.poll() is None:
         time.sleep(0.1)
-    child.send_signal(signal.SIGINT)  # to the command alone: it tells its workers
+    child.send_signal(signal.SIGTERM)  # to the command alone: it tells its workers
     _, error = child.communicate(timeout=200)
     assert child.returncode == 130, error
     assert "interrupted" in error

@@ -101,8 +101,8 @@ def test_words_that_are_no_flags_exit_2(capsys):
     assert stopped.value.code == 2
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, root):
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGTERM")
+def test_sigterm_saves_as_ctrl_c_does_and_says_how_to_go_on(tmp_path, root):
     run = tmp_path / "run"
     words = [w if w != "1024" else "100000000" for w in QUICK]
     command = [sys.executable, str(root / "train.py"), "--run", str(run), *words]
@@ -110,7 +110,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, root):
     end = time.monotonic() + 300
     while not RunFolder(run).steps() and time.monotonic() < end and child.poll() is None:
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGTERM)
     _, error = child.communicate(timeout=120)
     assert child.returncode == 130, error
     assert f"--resume {run}" in error
