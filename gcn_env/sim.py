@@ -242,10 +242,16 @@ class Sim:
         self.reward[b], self.done[b], self.closed[b] = 0.0, False, True
         self.state.clock.illegal[b] = 0
 
-    def commitments(self) -> npt.NDArray[np.float64]:
-        """What all unfinished work is expected to cost from now on, USD [B]: for learners, never booked."""
+    def commitments(self, of: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
+        """What all unfinished work is expected to cost from now on, USD [B]: for learners, never booked.
+
+        Args:
+            of: environments [B] that are asked about, all if left out; 0 is said of the others.
+        """
         usd = np.zeros(self.n_envs)
-        self._call(commitments, 0, self.n_envs, self.state, self.world.params, self._view.cost, usd)
+        ranges = [(0, self.n_envs)] if of is None or of.all() else [(b, b + 1) for b in np.flatnonzero(of)]
+        for lo, hi in ranges:
+            self._call(commitments, lo, hi, self.state, self.world.params, self._view.cost, usd)
         return usd
 
     def _begin(self, b: int, seed: Any) -> None:

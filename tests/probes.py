@@ -42,7 +42,7 @@ class Probe(FakeSim):
             mask[:] = 1.0
         self.look()
 
-    def commitments(self):
+    def commitments(self, of=None):
         return np.zeros(self.n_envs)
 
     def look(self):

@@ -54,8 +54,8 @@ class SimLike(Protocol):
     def restore(self, snapshot: Any) -> Any:
         """Go back to a snapshot."""
 
-    def commitments(self) -> npt.NDArray[np.float64]:
-        """What all unfinished work is expected to cost from now on, USD `[B]`."""
+    def commitments(self, of: Array | None = None) -> npt.NDArray[np.float64]:
+        """What all unfinished work is expected to cost from now on, USD `[B]`; 0 outside the environments `of`."""
 
 
 class Books:
@@ -187,7 +187,7 @@ class SimVecEnv(VecEnv):
         sim = self.sim
         if not self.shaping or not sim.closed.any():
             return sim.reward
-        before, now = self._committed, sim.commitments()
+        before, now = self._committed, sim.commitments(sim.closed)
         self._committed = np.where(sim.closed, now, before)
         rise = np.where(sim.done, 0.0, now) - before
         reference = float(sim.world.reference_usd)

@@ -172,7 +172,7 @@ class FakeSim:
         if self.sequential:
             self._see()
 
-    def commitments(self):
+    def commitments(self, of=None):
         return 30.0 * self.obs["globals"][:, 1].astype(float) + self.time
 
     def snapshot(self):

@@ -41,6 +41,13 @@ def test_asking_changes_nothing(smoke):
         assert all(np.array_equal(plain.obs[k], asked.obs[k]) for k in plain.obs)
 
 
+def test_some_fleets_may_be_asked_about(smoke):
+    sim = Sim(smoke, 5)
+    sim.reset(3)
+    some = np.arange(5) % 2 == 0
+    np.testing.assert_array_equal(sim.commitments(some), np.where(some, sim.commitments(), 0.0))
+
+
 def running_usd(sim):
     """Expected cost of the running jobs alone."""
     kept, jobs = sim.snapshot(), sim.state.jobs
