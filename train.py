@@ -97,7 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the last checkpoint, if there is one, stays readable", file=sys.stderr)
+        print(
+            "interrupted; the last checkpoint, if there is one, stays readable (--resume RUN)",
+            file=sys.stderr,
+        )
         return 130
 
 

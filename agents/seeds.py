@@ -128,7 +128,7 @@ def work(new: Plan, seed: int) -> None:
         signal.signal(number, stop)
     try:
         go_on(new.folder(seed), new.of(seed), worlds(new), flag=flag)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         raise SystemExit(130) from None
 
 

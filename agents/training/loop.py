@@ -55,6 +55,7 @@ def train(
 
     Raises:
         Interrupted: after the flag was raised and everything was saved.
+        KeyboardInterrupt: if the flag was raised before there was anything to save.
         UserError: if there is nothing to resume, or the run is finished.
     """
     flag = flag or Flag()
@@ -71,7 +72,7 @@ def train(
             saved = content["steward"]
             bar.resume(learner.model.num_timesteps)
         else:
-            _warm_up(learner, bar)
+            _warm_up(learner, bar, flag)
         if crew is not None:
             hired = crew(learner)
             stack.callback(hired.dismiss)
@@ -103,10 +104,15 @@ def train(
     return result
 
 
-def _warm_up(learner: Learner, bar: Bar) -> None:
-    """Look around in every world, imitate if the recipe says so, and hand the learner its first observation."""
+def _warm_up(learner: Learner, bar: Bar, flag: Flag) -> None:
+    """Look around in every world, imitate if the recipe says so, and hand the learner its first observation.
+
+    Imitation takes minutes and has nothing to save: it ends at once when asked to.
+    """
 
     def say(what: str, share: float) -> None:
+        if spec is not None and flag.raised:
+            raise KeyboardInterrupt
         bar.phase(f"{what} {share:.0%}")
 
     from agents.policy import load  # here: rules are not needed otherwise

@@ -56,6 +56,17 @@ class After(Flag):
         return self.left == 0
 
 
+class Begun(Flag):
+    """Asks to stop once learning has begun."""
+
+    def __init__(self, run):
+        self.run = run
+
+    @property
+    def raised(self):
+        return self.run.tensorboard.is_dir() and any(self.run.tensorboard.iterdir())
+
+
 def finish(path, recipe, stop=None):
     """Train in a new folder, interrupted once if asked; the last checkpoint."""
     run = runs.create(path, recipe, world(), "train.py --made-up")
@@ -290,8 +301,11 @@ def test_imitation_copies_a_rule(monkeypatch, tmp_path, algo):
     dqn = {**small().dqn.model_dump(), "margin_weight": 1.0, "learning_rate": 3e-3, "n_steps": 1}
     recipe = small(algo, warm_start=start, timesteps=64, dqn=dqn)
     run = runs.create(tmp_path / "run", recipe, world(), "x")
+    with pytest.raises(KeyboardInterrupt):  # there is nothing to save yet
+        train(world(), recipe, run, quiet=True, factory=fake, flag=After(2))
+    assert not run.steps()
     with pytest.raises(Interrupted):  # before anything else is learned
-        train(world(), recipe, run, quiet=True, factory=fake, flag=After(1))
+        train(world(), recipe, run, quiet=True, factory=fake, flag=Begun(run))
     policy = load_policy(run.path, world())
     sim = FakeSim(world(), 32, view=policy.view)
     sim.reset(np.arange(32) + 1000)
