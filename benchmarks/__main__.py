@@ -94,11 +94,12 @@ def draw(results: dict[str, Any], path: Path) -> bool:
                 ax.plot(
                     x, [rows[0]["best"] * x[0] / k for k in x], "k--", lw=0.8, label="linear growth of cost"
                 )
+            ax.set_title("`default` by batch" if name == "batch" else "`default` enlarged, batch 32")
             ax.legend()
         else:
             ordered = sorted(rows.items(), key=lambda item: item[1])
             ax.barh([k for k, _ in ordered], [v for _, v in ordered])
-            ax.set(xlabel="us per env-step", title="a step" if name == "phases" else "training")
+            ax.set(xlabel="us per env-step", title="a step, by phase" if name == "phases" else "PPO training")
     figure.savefig(path, dpi=150)
     return True
 

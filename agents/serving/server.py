@@ -239,6 +239,8 @@ def run(options: ServeOptions) -> None:
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_serve(server, service, options))
+    except KeyboardInterrupt:
+        log.info("stopped; requests under way were answered")  # uvicorn hands the signal on when all is done
     finally:
         service.log.close()
         service.record.close()
