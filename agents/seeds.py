@@ -7,7 +7,6 @@ checkpoint.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,7 +161,7 @@ def side_by_side(new: Plan, left: Sequence[int], jobs: int, done: Callable[[str]
                     done(new.folder(seed).path.name)
     except KeyboardInterrupt:
         for process in running:
-            os.kill(process.pid, signal.SIGINT)
+            process.terminate()  # taken as a wish to save, once it listens; SIGINT may be ignored
         for process in running:
             process.join()
         raise

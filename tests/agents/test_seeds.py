@@ -99,6 +99,7 @@ def fails_for_one(new, seed):
 def test_sigterm_saves_as_ctrl_c_does_every_run(tmp_path, root):
     out = tmp_path / "many"
     command = [sys.executable, "-m", "agents", *words(out, "1", "2"), "recipe.timesteps=100000000"]
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]  # as a background job of a shell
     child = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
     runs = [RunFolder(out / f"seed-{n}") for n in (1, 2)]
     end = time.monotonic() + 400
