@@ -91,7 +91,7 @@ def _rows(view: str, card: dict[str, Any]) -> dict[str, str]:
         "time": f"{(card['seconds'] or 0) / 3600:.2f} h on one core, without the warm start",
         "seed": f"{recipe['seed']}",
         "made with": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
-        "commands": "; ".join(f"`python {c}`" for c in card["commands"]),
+        "commands": "; ".join(f"`python {c.removeprefix('python ')}`" for c in card["commands"]),
     }
     if found and found["percent"]:
         rows["measured"] = (
@@ -152,4 +152,5 @@ trained:ppo-default rules`.
 years; `evaluate.py` with your own scenario says what it is worth there, and the pages above its figures say where it
 was not better than a rule. It was never trained on tasks, plants or prices beyond its scenario's: elsewhere it can be
 far worse than a rule (`benchmarks/learning.md`, "Elsewhere"). Evaluate it on your fleet before you believe it.
+`dqn-default` is there to be studied, not deployed: no better than the best rule, it lets work pile up in a bad week.
 """
