@@ -111,12 +111,8 @@ def start(args: Args, command: str) -> int:
             "--collectors says how many collect on a cluster; name it with --ray ADDRESS, or --ray local"
         )
     recipe, world, folder = (begin if args.resume is None else again)(args, command)
-    from agents.training import (
-        Flag,
-        Interrupted,
-        check_device,
-        train,
-    )  # after other mistakes: torch takes seconds
+    # After the user's other mistakes: torch takes seconds.
+    from agents.training import Flag, Interrupted, check_device, train
 
     check_device(args.device)
     flag = Flag()
