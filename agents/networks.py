@@ -204,7 +204,7 @@ class EntityNetwork(nn.Module):
         return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value)
 
     def dense(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of every slot and pool, for export: a third fewer operators, whose number is what one observation takes.
+        """The same of every slot and pool, for export: a third fewer operators, and their number is what one run costs.
 
         Args:
             obs: as in `joint`, the mask in two parts: `mask_placement [N, Q, P+1]`, `mask_cooling [N, 5R, L]`.
