@@ -18,6 +18,7 @@ from tests.house.tools import succeeds
 
 ROOT = Path(__file__).resolve().parent.parent
 
+LONG = os.environ.get("GCN_LONG", "0") != "0"
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"  # kernels as plain Python, a hundred times as slow
 
 # No deadline, since the first example compiles; derandomised, since a run must repeat; no files left behind.
@@ -50,7 +51,7 @@ for view in ("joint", "sequential"):
 
 
 def pytest_collection_modifyitems(items):
-    if os.environ.get("GCN_LONG", "0") == "0":
+    if not LONG:
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="long: runs where GCN_LONG=1"))
@@ -72,6 +73,14 @@ def pytest_make_parametrize_id(val, argname):
 def root():
     """The top of the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="module")
+def few_figures():
+    """Reports without the figures of the first episode: those take most of a short evaluation, and have own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.figures._first_episode", lambda *_: {})
+        yield
 
 
 @pytest.fixture(scope="session")

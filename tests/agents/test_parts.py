@@ -12,6 +12,8 @@ from agents.__main__ import main
 from agents.parts import Parts
 from agents.units import Unit
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 TWO = ["--policies", "rule:nearest+b1", "rule:random+b0", "--episodes", "2", "--scenario", "smoke", "--quiet"]
 
 

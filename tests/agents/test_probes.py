@@ -36,7 +36,7 @@ def learn(probe, algo):
             ent_coef=0.01,
             **common,
         )
-        model.learn(16 * 8 * 35)
+        model.learn(16 * 8 * 25)
     else:
         model = MaskedDQN(
             EntityQPolicy, env, learning_rate=5e-3, buffer_size=4000, learning_starts=200, batch_size=64,
@@ -44,7 +44,7 @@ def learn(probe, algo):
             exploration_final_eps=0.1, replay_buffer_class=SequentialReplay,
             replay_buffer_kwargs={"gamma": GAMMA}, **common,
         )  # fmt: skip
-        model.learn(16 * 500)
+        model.learn(16 * 450)
     env.reset()
     return sim, model
 

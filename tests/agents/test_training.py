@@ -183,7 +183,7 @@ train(world(), recipe, runs.create(Path({path!r}), recipe, world(), "x"), quiet=
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+@pytest.mark.parametrize("algo", ["ppo", pytest.param("dqn", marks=pytest.mark.long)])
 def test_a_killed_run_leaves_a_whole_checkpoint(tmp_path, algo):
     path = tmp_path / "run"
     code = KILLED.format(root=str(ROOT), algo=algo, path=str(path))

@@ -10,7 +10,7 @@ from gcn_env.errors import UserError
 
 TINY = {
     "timesteps": 1024, "envs": 8, "ppo.n_steps": 32, "ppo.batch_size": 64, "warm_start.policy": None, "stagger": False,
-    "network.width": 8, "network.pair_width": 8, "evaluation.every": 512, "evaluation.episodes": 2,
+    "network.width": 8, "network.pair_width": 8, "evaluation.every": 1024, "evaluation.episodes": 1,
 }  # fmt: skip
 
 

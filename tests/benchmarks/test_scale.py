@@ -44,6 +44,7 @@ def test_the_command_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys, 
     assert f"{result['rate']['devices']:,} accelerators" in page
 
 
+@pytest.mark.long
 def test_cut_and_grown_pools_keep_the_work(busy):
     """Variants of `pools` and `nodes` differ in that alone: devices, jobs and failures an hour stay."""
     plain = busy.params

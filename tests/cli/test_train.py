@@ -14,6 +14,8 @@ import train
 from agents.runs import RunFolder
 from benchmarks.worlds import world_names
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 QUICK = [
     "--config", "smoke", "--timesteps", "1024", "--envs", "8", "--checkpoint-every", "512", "--quiet",
     "--set", "recipe.evaluation.episodes=1", "recipe.ppo.n_steps=16", "recipe.ppo.batch_size=64",

@@ -12,6 +12,8 @@ from gcn_env.core.state import FREE, PENDING, QUEUED, RUNNING, TRANSIT
 from gcn_env.ledger import COUNTS, FLOWS, TERMS
 from tests.core.yard import Yard, easy, run_through
 
+pytestmark = pytest.mark.smoke
+
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
 
 

@@ -14,6 +14,8 @@ from tests.core.plant_fleet import no_site
 from tests.core.yard import settle_down, sound_nodes
 from tests.worlds import world
 
+pytestmark = pytest.mark.smoke
+
 C, T = COUNTS.ix, TERMS.ix
 DT = 0.25
 

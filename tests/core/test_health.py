@@ -10,6 +10,8 @@ from tests.core.racks import check_nodes
 from tests.core.test_failures import DT, Luck
 from tests.core.yard import Yard, give_back_all
 
+pytestmark = pytest.mark.smoke
+
 C, T = COUNTS.ix, TERMS.ix
 NEVER_H = 1e12
 

@@ -15,6 +15,8 @@ from gcn_env.scenario.load import load_scenario
 from tests.core.yard import settle_down, sound_nodes
 from tests.worlds import SCENARIOS, world
 
+pytestmark = pytest.mark.smoke
+
 C, F, T = COUNTS.ix, FLOWS.ix, TERMS.ix
 POOLS = 3  # of the smoke world: north/gpu, north/cpu, south/gpu
 

@@ -16,6 +16,8 @@ from tests.core.racks import check_nodes
 from tests.core.yard import Yard, easy, run_through, sound_nodes
 from tests.worlds import world
 
+pytestmark = pytest.mark.smoke
+
 
 @kernel()
 def _take(b, j, jobs, pools, fleet):

@@ -8,6 +8,8 @@ from gcn_env.core.plant_table import column
 from gcn_env.core.state import FAULTS, copied
 from tests.core.plant_fleet import KEYS, F, fleet, imbalance, no_site, power
 
+pytestmark = pytest.mark.smoke
+
 DT = 0.25
 KW = 1000.0
 

@@ -12,6 +12,8 @@ from gcn_env.core.state import TRANSIT
 from gcn_env.ledger import COUNTS, FLOWS
 from tests.core.yard import Yard, easy, run_through
 
+pytestmark = pytest.mark.smoke
+
 C, F = COUNTS.ix, FLOWS.ix
 EXPONENTIAL, CONSTANT = 0, 1
 NODE = (1, 4, 6)  # devices per node, by pool

@@ -8,6 +8,8 @@ import pytest
 from gcn_env.core import rng
 from gcn_env.core.jit import kernel
 
+pytestmark = pytest.mark.smoke
+
 N = 20_000
 
 

@@ -27,6 +27,8 @@ from gcn_env.core.supply import (
 from gcn_env.ledger import FLOWS, TERMS
 from tests.worlds import world
 
+pytestmark = pytest.mark.smoke
+
 F, T = FLOWS.ix, TERMS.ix
 EQUINOX, MIDSUMMER, MIDWINTER = 80 * 24.0, 171 * 24.0, 354 * 24.0  # starts of days 81, 172 and 355
 LOADS = [F.it, F.air_fans, F.compressors, F.pumps, F.rejection, F.humidifiers, F.ups_loss, F.pdu_loss, F.misc]

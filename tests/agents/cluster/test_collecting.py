@@ -23,6 +23,7 @@ from agents.training.collecting import (
 from agents.training.learner import build
 from agents.training.loop import _warm_up
 from agents.training.progress import Bar
+from agents.training.steward import Flag
 from gcn_env.errors import UserError
 from tests.agents.fakes import world
 from tests.agents.test_training import After, fake, same, small
@@ -70,7 +71,7 @@ class LocalCrew:
 def ready(recipe=None, others=()):
     """A learner at its first rollout."""
     learner = build(world(), recipe or small(), "cpu", fake, others)
-    _warm_up(learner, Bar(1, quiet=True))
+    _warm_up(learner, Bar(1, quiet=True), Flag())
     learner.model._setup_learn(10**6)
     return learner
 
