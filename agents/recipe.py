@@ -45,6 +45,9 @@ class Ppo(Strict):
     cooling: bool = Field(
         True, description="whether set-points are explored and learned; else they stay the clone's"
     )
+    ahead: bool = Field(
+        False, description="play the next rollout in another process while this one is learned from"
+    )
     twins: int = Field(1, ge=1, description="environments that share their seeds, each others' baseline")
 
 

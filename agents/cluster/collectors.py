@@ -40,9 +40,9 @@ class Actor:
         """One rollout."""
         return self._collector.collect(order)
 
-    def places(self) -> list[Any]:
-        """Where the environments are."""
-        return self._collector.places()
+    def places(self, before: bool) -> list[Any]:
+        """Where the environments are, or were before the last rollout."""
+        return self._collector.places(before)
 
 
 class Seat:
@@ -104,9 +104,9 @@ class RayCrew:
                 logger.record("ray/lost", self.lost)
                 return [rollout for _, rollout in answers]
 
-    def recall(self) -> list[tuple[slice, list[Any]]]:
+    def recall(self, before: bool) -> list[tuple[slice, list[Any]]]:
         """See `agents.training.collecting.Crew`."""
-        refs = {seat.actor.places.remote(): seat for seat in self.seats if seat.ready}
+        refs = {seat.actor.places.remote(before): seat for seat in self.seats if seat.ready}
         return [(seat.rows, places) for seat, places in self._answers(refs)]
 
     def dismiss(self) -> None:

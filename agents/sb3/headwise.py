@@ -111,10 +111,13 @@ class HeadwisePPO(PPO):
         self.turn, self.env, self.rollout_buffer = turn, new.env, new.buffer
         self._last_obs, self._last_episode_starts = new.obs, new.starts
 
+    def whose_turn(self, timesteps: int) -> int:
+        """The stage of the rollout that begins at so many timesteps."""
+        return timesteps // (self.n_steps * self.n_envs) % len(self.stages)
+
     def collect_rollouts(self, env: Any, callback: Any, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """As the library's, in the world whose turn it is."""
-        rollouts = self.num_timesteps // (self.n_steps * self.n_envs)
-        self.enter(rollouts % len(self.stages))
+        self.enter(self.whose_turn(self.num_timesteps))
         if self.gather is not None:
             return self.gather(self, callback)
         assert self.env is not None

@@ -73,7 +73,11 @@ class RewardScale:
         variance = max(squares / steps - (returns / steps) ** 2, 0.0)
         self.square = variance if first else self.square + share * (variance - self.square)
         self.spread = max(float(np.sqrt(self.square)), LEAST_SPREAD)
-        return Change(old_spread / self.spread, (old_mean - self.mean) * self.annuity / self.spread)
+        return self.change_since(old_mean, old_spread)
+
+    def change_since(self, mean: float, spread: float) -> Change:
+        """From the scale of another time, its mean and spread, to the present one."""
+        return Change(spread / self.spread, (mean - self.mean) * self.annuity / self.spread)
 
     def state(self) -> dict[str, Any]:
         """Everything, as plain values and arrays."""

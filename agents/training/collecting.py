@@ -4,11 +4,16 @@ A collector is a learner with a part of the environments that only collects: it 
 rollout, and sends it back. The learner is the usual one; its own environments stand still meanwhile and hold the places
 (states) of all environments as of the last checkpoint. From them a collector starts, also one that replaces another,
 and so does a resumed run, with collectors or without.
+
+Ahead (`ppo.ahead`): a rollout is asked for before the one in hand is learned from, so playing and learning take place
+at the same time. It is then played by a policy one update older; Espeholt et al., "IMPALA", ICML 2018, and Petrenko et
+al., "Sample Factory", ICML 2020, do the same by more updates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 from agents.recipe import Recipe
+from agents.sb3.scaling import RewardScale
 from agents.training.learner import Learner, MakeSim, build
 from gcn_env.errors import UserError
 
@@ -24,12 +30,21 @@ FIELDS = ("actions", "rewards", "episode_starts", "values", "log_probs", "advant
 
 
 class Order(NamedTuple):
-    """What collectors are told: weights by name, (mean, spread) of each world's reward scale, the world, a seed."""
+    """What collectors are told.
+
+    Attributes:
+        weights: by name.
+        scales: (mean, spread) of each world's reward scale.
+        turn: the world.
+        seed: of the choices.
+        ahead: whether it may be asked for the places before this rollout, which a resumed run plays again.
+    """
 
     weights: dict[str, Array]
     scales: list[tuple[float, float]]
     turn: int
     seed: int
+    ahead: bool = False
 
 
 class Rollout(NamedTuple):
@@ -60,8 +75,8 @@ class Crew(Protocol):
             UserError: if none answers any more.
         """
 
-    def recall(self) -> list[tuple[slice, list[Any]]]:
-        """For each collector that answered, its environments and their places in each world."""
+    def recall(self, before: bool) -> list[tuple[slice, list[Any]]]:
+        """For each collector that answered, its environments and their places, as `Collector.places` says them."""
 
     def dismiss(self) -> None:
         """Training is over, or was interrupted: what they held is free."""
@@ -91,12 +106,14 @@ class Collector:
         )  # it never learns: any that divides
         part = recipe.model_copy(update={"envs": envs, "ppo": ppo})
         self._learner = build(worlds[0], part, "cpu", factory, worlds[1:])
+        self._before: list[Any] | None = None
         for turn, place in enumerate(places):
             self._learner.enter(turn)
             _go_to(self._learner, place)
 
     def collect(self, order: Order) -> Rollout:
         """One whole rollout in the world whose turn it is, by Stable-Baselines3's own loop."""
+        self._before = places_of(self._learner) if order.ahead else None
         learner = self._learner
         model: Any = learner.model
         torch.manual_seed(order.seed)
@@ -116,9 +133,9 @@ class Collector:
         arrays = {k: getattr(buffer, k) for k in FIELDS}
         return Rollout(arrays, buffer.observations, model.ep_info_buffer, sums, env.books.take())
 
-    def places(self) -> list[Any]:
-        """Where the environments are, for each world."""
-        return places_of(self._learner)
+    def places(self, before: bool = False) -> list[Any]:
+        """Where the environments are, for each world, or where they were before the last rollout (`Order.ahead`)."""
+        return places_of(self._learner) if self._before is None or not before else self._before
 
 
 class _Silent:
@@ -138,11 +155,12 @@ class _Silent:
         return True
 
 
-def hand_over(learner: Learner, crew: Crew) -> None:
-    """From here on a crew collects for the learner."""
+def hand_over(learner: Learner, crew: Crew) -> Gatherer:
+    """From here on a crew collects for the learner, until the gatherer is dismissed."""
     gatherer = Gatherer(learner, crew)
     model: Any = learner.model
     model.gather, learner.recall = gatherer, gatherer.recall
+    return gatherer
 
 
 class Gatherer:
@@ -155,13 +173,24 @@ class Gatherer:
 
     def __init__(self, learner: Learner, crew: Crew) -> None:
         self._learner, self._crew = learner, crew
+        self._thread = ThreadPoolExecutor(1, "collect")
+        self._next: Future[list[Rollout]] | None = None  # what `learner.asked` will bring
 
     def __call__(self, model: Any, callback: Any) -> bool:
         """One rollout of all collectors that answer; a batch is smaller where some did not."""
         learner = self._learner
         callback.on_rollout_start()  # the scale and the value move here
-        rollouts = self._crew.collect(self._order(model))
+        if self._next is None:
+            self._ask(learner.asked or self._order(model, model.num_timesteps))
+        assert self._next is not None
+        assert learner.asked is not None
+        rollouts, told = self._next.result(), learner.asked
+        self._next = learner.asked = None
+        after = model.num_timesteps + model.n_steps * sum(r.arrays["rewards"].shape[1] for r in rollouts)
+        if learner.recipe.ppo.ahead and after < model._total_timesteps:
+            self._ask(self._order(model, after))
         fill(model.rollout_buffer, rollouts)
+        _to_scale(model.rollout_buffer, told.scales[told.turn], learner.scale)
         books = learner.env.books
         for r in rollouts:
             learner.scale.sums = learner.scale.sums + r.sums
@@ -169,25 +198,39 @@ class Gatherer:
             books.steps += steps
             books.sums = [a + b for a, b in zip(books.sums, sums, strict=True)]
             model.ep_info_buffer.extend(r.episodes)
-        model.num_timesteps += model.rollout_buffer.n_envs * model.n_steps
+        model.num_timesteps = after
         callback.update_locals({"self": model})
         if not callback.on_step():
             return False
         callback.on_rollout_end()
         return True
 
-    def _order(self, model: Any) -> Order:
-        weights = {k: v.detach().cpu().numpy() for k, v in model.policy.state_dict().items()}
+    def _ask(self, order: Order) -> None:
+        self._learner.asked = order
+        self._next = self._thread.submit(self._crew.collect, order)
+
+    def _order(self, model: Any, timesteps: int) -> Order:
+        """By the present weights, of the rollout that begins at so many timesteps."""
+        recipe = self._learner.recipe
+        weights = {k: v.detach().cpu().numpy().copy() for k, v in model.policy.state_dict().items()}
         scales = [(e.scale.mean, e.scale.spread) for e in self._learner.envs if e.scale is not None]
-        words = [self._learner.recipe.seed, model.num_timesteps]
+        words = [recipe.seed, timesteps]
         seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
-        return Order(weights, scales, model.turn, seed)
+        return Order(weights, scales, model.whose_turn(timesteps), seed, recipe.ppo.ahead)
+
+    def go_on(self, saved: Mapping[str, Any] | None) -> None:
+        """Begin with what a checkpoint says was asked for."""
+        if saved is not None:
+            weights = {k: v.numpy() for k, v in saved["weights"].items()}
+            self._learner.asked = Order(**{**saved, "weights": weights})
 
     def recall(self) -> None:
-        """Bring the learner's environments to where the collectors' are."""
+        """Bring the learner's environments to where the collectors' are, or were before they play `asked`."""
+        if self._next is not None:
+            self._next.result()
         learner = self._learner
         turn = learner.model.turn  # type: ignore[union-attr]
-        answers = self._crew.recall()
+        answers = self._crew.recall(self._next is not None)
         for k in range(len(learner.envs)):
             learner.enter(k)
             place = _place_of(learner)
@@ -195,6 +238,19 @@ class Gatherer:
                 put_rows(place, rows, places[k])
             _go_to(learner, place)
         learner.enter(turn)
+
+    def dismiss(self) -> None:
+        """Training is over, or was interrupted."""
+        self._crew.dismiss()
+        self._thread.shutdown()
+
+
+def _to_scale(buffer: Any, was: tuple[float, float], scale: RewardScale) -> None:
+    """Values and returns of a rollout that began on an older scale, on the present one."""
+    change = scale.change_since(*was)
+    buffer.values[:] = change.gain * buffer.values + change.shift
+    buffer.returns[:] = change.gain * buffer.returns + change.shift
+    buffer.advantages *= change.gain
 
 
 def fill(buffer: Any, rollouts: Sequence[Rollout]) -> None:

@@ -69,7 +69,9 @@ class Learner:
     envs: list[SimVecEnv]
     model: HeadwisePPO | MaskedDQN
     network: dict[str, Any]
-    recall: Callable[[], None] | None = None  # brings `envs` up to date where others play (`collecting`)
+    # Where others play (`collecting`): what brings `envs` up to date, and what was asked for and is not here yet.
+    recall: Callable[[], None] | None = None
+    asked: Any = None
 
     @property
     def env(self) -> SimVecEnv:
@@ -138,6 +140,7 @@ class Learner:
             "env": pack(self._places()),
             "replay": replay,
             "random": random_state(),
+            "asked": None if self.asked is None else pack(self.asked._asdict()),
         }
 
     def weights(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from stable_baselines3.common.logger import configure
@@ -12,6 +13,7 @@ from stable_baselines3.common.logger import configure
 from agents.recipe import Recipe
 from agents.runs import RunFolder
 from agents.training import board, checkpoints
+from agents.training.beside import Beside
 from agents.training.collecting import Crew, hand_over
 from agents.training.learner import Learner, MakeSim, build
 from agents.training.progress import Bar
@@ -73,10 +75,13 @@ def train(
             bar.resume(learner.model.num_timesteps)
         else:
             _warm_up(learner, bar, flag)
+        if crew is None and recipe.algo == "ppo" and recipe.ppo.ahead:
+            crew = partial(Beside, factory=factory)
         if crew is not None:
-            hired = crew(learner)
-            stack.callback(hired.dismiss)
-            hand_over(learner, hired)
+            gatherer = hand_over(learner, crew(learner))
+            stack.callback(gatherer.dismiss)
+            if resume:
+                gatherer.go_on(content.get("asked"))
         learner.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         if not resume:
             board.begin(run, recipe, world)

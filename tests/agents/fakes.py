@@ -22,14 +22,19 @@ CURRENT = REGIONS.index("is_current")
 MULTIPLIER, INCREMENT = np.uint64(6364136223846793005), np.uint64(1442695040888963407)
 
 
+class FakeScenario(SimpleNamespace):
+    """What is saved of a scenario."""
+
+    def model_dump(self, **_):
+        return {"name": "fake"}
+
+
 def world(slots=3, pools=3, regions=2, levels=4, horizon=12):
     """What the learners read of a world."""
     return SimpleNamespace(
         name="fake", n_slots=slots, n_pools=pools, n_regions=regions, n_levels=levels, horizon=horizon,
         step_h=0.25, reference_usd=100.0, fingerprint="fake", data_fingerprints={},
-        scenario=SimpleNamespace(
-            model_dump=lambda **_: {"name": "fake"}, regions={}, doc="", prices=SimpleNamespace(carbon_usd_per_t=0.0)
-        ),
+        scenario=FakeScenario(regions={}, doc="", prices=SimpleNamespace(carbon_usd_per_t=0.0)),
         region_names=tuple(f"region-{i}" for i in range(regions)),
         pool_names=tuple(f"pool-{i}" for i in range(pools)),
     )  # fmt: skip

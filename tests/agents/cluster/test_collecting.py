@@ -61,8 +61,8 @@ class LocalCrew:
         self.rollouts += 1
         return answers
 
-    def recall(self):
-        return [(rows, c.places()) for rows, c in zip(self.rows, self.collectors, strict=True)]
+    def recall(self, before):
+        return [(rows, c.places(before)) for rows, c in zip(self.rows, self.collectors, strict=True)]
 
     def dismiss(self):
         self.collectors = []
@@ -135,7 +135,7 @@ def test_each_collector_has_its_own_environments():
     """Two halves, one after the other, are what each half is alone; nothing of a rollout is lost on the way."""
     learner = ready()
     crew = LocalCrew(learner, 2)
-    order = Gatherer(learner, crew)._order(learner.model)
+    order = Gatherer(learner, crew)._order(learner.model, 0)
     whole = crew.collect(order)
     alone = LocalCrew(ready(), 2).collectors[1].collect(order)
     np.testing.assert_array_equal(whole[1].arrays["actions"], alone.arrays["actions"])
@@ -147,7 +147,7 @@ def test_each_collector_has_its_own_environments():
 
 def test_a_batch_shrinks_and_grows_again():
     learner = ready()
-    rollouts = LocalCrew(learner, 4).collect(Gatherer(learner, None)._order(learner.model))
+    rollouts = LocalCrew(learner, 4).collect(Gatherer(learner, None)._order(learner.model, 0))
     buffer = learner.model.rollout_buffer
     for kept in ([0, 1, 2, 3], [1, 3], [0, 1, 2, 3]):
         fill(buffer, [rollouts[k] for k in kept])
@@ -198,7 +198,7 @@ def test_a_replacement_starts_from_the_last_checkpoint():
     learner = ready()
     crew = LocalCrew(learner, 2)
     hand_over(learner, crew)
-    order = Gatherer(learner, crew)._order(learner.model)
+    order = Gatherer(learner, crew)._order(learner.model, 0)
     crew.collect(order)
     learner.recall()
     kept = places_of(learner, slice(4, 8))

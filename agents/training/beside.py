@@ -1,0 +1,92 @@
+"""A collector in a process of its own on this machine: it plays while the learner learns."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing
+
+from agents.recipe import Recipe
+from agents.training.collecting import Collector, Order, Rollout, places_of
+from agents.training.learner import Learner, MakeSim
+from gcn_env.errors import UserError
+
+
+class Beside:
+    """A `Crew` of one, who has all environments.
+
+    Args:
+        learner: at its first rollout; its environments' places are where the collector starts.
+        factory: makes the simulator (tests).
+    """
+
+    def __init__(self, learner: Learner, factory: MakeSim | None = None) -> None:
+        context = torch.multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        given = (learner.worlds, learner.recipe, places_of(learner), factory)
+        self._process = context.Process(target=_work, args=(theirs, *given), name="collector", daemon=True)
+        self._process.start()
+        theirs.close()
+        self._rows = slice(0, learner.recipe.envs)
+
+    def collect(self, order: Order) -> list[Rollout]:
+        """See `agents.training.collecting.Crew`."""
+        return [self._ask(order)]
+
+    def recall(self, before: bool) -> list[tuple[slice, list[Any]]]:
+        """See `agents.training.collecting.Crew`."""
+        return [(self._rows, self._ask(before))]
+
+    def dismiss(self) -> None:
+        """See `agents.training.collecting.Crew`."""
+        self._process.terminate()
+        self._process.join()
+
+    def _ask(self, what: Order | bool) -> Any:
+        try:
+            self._pipe.send(what)
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(5.0)
+            raise UserError(
+                f"the collecting process ended with status {self._process.exitcode}; go on from the last checkpoint "
+                "with --resume"
+            ) from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return _map(torch.Tensor, torch.Tensor.numpy, answer)
+
+
+def _work(
+    pipe: Connection, worlds: Sequence[Any], recipe: Recipe, places: Sequence[Any], factory: Any
+) -> None:
+    """Answer orders by rollouts, whether `before` by the environments' places, until the learner is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C the learner decides
+    collector = Collector(worlds, recipe, recipe.envs, places, factory)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            asked = pipe.recv()
+            try:
+                answer = collector.collect(asked) if isinstance(asked, Order) else collector.places(asked)
+            except Exception as error:  # the learner raises it
+                answer = error
+            # As tensors, which torch leaves in shared memory; through the pipe they would hold up the learner.
+            pipe.send(_map(np.ndarray, torch.from_numpy, answer))
+
+
+def _map(kind: type, change: Callable[[Any], Any], tree: Any) -> Any:
+    """A tree of dictionaries, tuples and lists whose values of a kind are changed."""
+    if isinstance(tree, kind):
+        return change(tree)
+    if isinstance(tree, dict):
+        return {k: _map(kind, change, v) for k, v in tree.items()}
+    if isinstance(tree, list | tuple):
+        values = [_map(kind, change, v) for v in tree]
+        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+    return tree
