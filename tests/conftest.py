@@ -8,6 +8,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from filelock import FileLock
@@ -100,8 +101,9 @@ def compiled_step():
     """
     if PLAIN:
         return
-    done = Path(CACHE_DIR) / "step-compiled"
-    with FileLock(Path(CACHE_DIR) / "step.lock"):
+    # Numba looks for what it compiled by the files' paths: a copy of a checkout compiles anew.
+    done = Path(CACHE_DIR) / f"step-compiled-{crc32(str(ROOT).encode()):08x}"
+    with FileLock(f"{done}.lock"):
         if not done.exists():
             succeeds([sys.executable, "-c", COMPILE], ROOT, PYTHONPATH=str(ROOT))
             done.touch()

@@ -72,6 +72,7 @@ def _work(
     with contextlib.suppress(EOFError, OSError):
         while True:
             asked = pipe.recv()
+            answer: Any
             try:
                 answer = collector.collect(asked) if isinstance(asked, Order) else collector.places(asked)
             except Exception as error:  # the learner raises it

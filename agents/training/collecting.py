@@ -182,9 +182,7 @@ class Gatherer:
         callback.on_rollout_start()  # the scale and the value move here
         if self._next is None:
             self._ask(learner.asked or self._order(model, model.num_timesteps))
-        assert self._next is not None
-        assert learner.asked is not None
-        rollouts, told = self._next.result(), learner.asked
+        rollouts, told = self.brought(), learner.asked
         self._next = learner.asked = None
         after = model.num_timesteps + model.n_steps * sum(r.arrays["rewards"].shape[1] for r in rollouts)
         if learner.recipe.ppo.ahead and after < model._total_timesteps:
@@ -204,6 +202,11 @@ class Gatherer:
             return False
         callback.on_rollout_end()
         return True
+
+    def brought(self) -> list[Rollout]:
+        """What was asked for, once it is here."""
+        assert self._next is not None
+        return self._next.result()
 
     def _ask(self, order: Order) -> None:
         self._learner.asked = order
@@ -227,7 +230,7 @@ class Gatherer:
     def recall(self) -> None:
         """Bring the learner's environments to where the collectors' are, or were before they play `asked`."""
         if self._next is not None:
-            self._next.result()
+            self.brought()
         learner = self._learner
         turn = learner.model.turn  # type: ignore[union-attr]
         answers = self._crew.recall(self._next is not None)

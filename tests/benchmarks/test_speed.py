@@ -54,6 +54,18 @@ def test_training_by_component():
     assert sum(parts.values()) == pytest.approx(1e6 / said["steps_per_s"])
 
 
+@pytest.mark.long
+def test_training_played_ahead(tmp_path, monkeypatch):
+    out = tmp_path / "t.json"
+    words = ["--config", "smoke", "--scenario", "smoke", "--timesteps", "1024", "--ahead", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["training", *words])
+    training.main()
+    said = json.loads(out.read_text())
+    assert [r["ahead"] for r in said["rounds"]] == [False, True, False, True]
+    assert set(said["played_ahead"]["us_per_step"]) == {"waiting", "learning", "rest"}
+    assert said["ratio"] == said["played_ahead"]["steps_per_s"] / said["steps_per_s"]
+
+
 def test_another_environment_beside_ours():
     rows = peer.measure(["gcn/Fleet-v0", "CartPole-v1"], {"gcn/Fleet-v0": {"world": "smoke"}}, 2, 0.1)
     assert [r["env"] for r in rows] == ["gcn/Fleet-v0", "CartPole-v1"]

@@ -163,7 +163,7 @@ def test_what_cannot_be_run_is_one_line(folder, tmp_path, capsys, monkeypatch):
     assert "80 %" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_generated_work_is_like_real_work(job_traces, tmp_path):
     data = job_traces.parent
     status = validate_workload.main(
