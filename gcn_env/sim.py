@@ -251,7 +251,7 @@ class Sim:
         usd = np.zeros(self.n_envs)
         ranges = [(0, self.n_envs)] if of is None or of.all() else [(b, b + 1) for b in np.flatnonzero(of)]
         for lo, hi in ranges:
-            self._call(commitments, lo, hi, self.state, self.world.params, self._view.cost, usd)
+            self._call(commitments, lo, hi, self.state, self.world.params, usd)
         return usd
 
     def _begin(self, b: int, seed: Any) -> None:

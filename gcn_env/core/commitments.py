@@ -8,17 +8,7 @@ against 56 USD on `default`); hours past the latest start accrue as they pass, i
 
 from __future__ import annotations
 
-from gcn_env.core.costs import (
-    CARBON_USD,
-    EGRESS_USD,
-    ENERGY_USD,
-    MOVE_H,
-    RENT_USD,
-    RUN_H,
-    device_kw,
-    late_usd,
-    price_placement,
-)
+from gcn_env.core.costs import device_kw, late_usd, price_run
 from gcn_env.core.execution import shortfall
 from gcn_env.core.jit import inlined, kernel
 from gcn_env.core.params import INFERENCE
@@ -44,20 +34,22 @@ def _committed(b, j, begins, run, signals, jobs, pools, plants, fleet, geo):
 
 
 @inlined()
-def _cheapest(b, j, now, state, world, cost):
+def _cheapest(b, j, now, state, world):
     """USD of pending job `j` if its cheapest pool had room now; where none may take it, at the lowest rate."""
     _clock, signals, sources, jobs, pools, plants, links, _ledger = state
-    fleet, geo, money, work, _bank, _plant, _site, _market = world
+    fleet, geo, _money, work, _bank, _plant, _site, _market = world
     n, best, room = fleet.region.shape[0], _NONE, quota_left(b, j, jobs, sources, work)
     for p in range(n):
         if legal_pool(b, j, p, room, jobs, pools, plants, fleet, geo):
-            price_placement(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, money, work, cost)
-            usd = cost[ENERGY_USD] + cost[CARBON_USD] + cost[EGRESS_USD] + cost[RENT_USD]
+            held, run, _, move, _, energy, carbon, egress, _, _ = price_run(
+                b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, work
+            )
+            usd = energy + carbon + egress + held * run * pools.price[b, p]
             if jobs.kind[b, j] == INFERENCE:
                 _, credit = shortfall(b, j, p, jobs, pools, fleet, geo)
-                usd += jobs.value[b, j] * cost[RUN_H] * credit
+                usd += jobs.value[b, j] * run * credit
             else:
-                usd += late_usd(b, j, now + cost[MOVE_H] + cost[RUN_H], jobs)
+                usd += late_usd(b, j, now + move + run, jobs)
             best = min(best, usd)
     if best < _NONE:
         return best
@@ -67,13 +59,13 @@ def _cheapest(b, j, now, state, world, cost):
 
 
 @kernel()
-def commitments(lo, hi, state, world, cost, usd):
+def commitments(lo, hi, state, world, usd):
     """Fill `usd` [B] for environments [lo, hi): expected cost from now on of all jobs that are there.
 
     Jobs at a pool: at the price and carbon outlook over the rest of their run, with rent, egress still to pay, and the
     lateness or credits that are certain by now. Pending ones: the same at their cheapest pool. So to send a job there
     changes nothing, to send it elsewhere costs the difference at once, and to wait pays or costs as prices move and
-    deadlines pass. `cost` [B, N_COSTS] is scratch.
+    deadlines pass.
     """
     clock, signals, _sources, jobs, pools, plants, _links, _ledger = state
     fleet, geo, _money, _work, _bank, _plant, _site, _market = world
@@ -83,7 +75,7 @@ def commitments(lo, hi, state, world, cost, usd):
         for j in range(jobs.n_live[b]):
             status, kind = jobs.status[b, j], jobs.kind[b, j]
             if status == PENDING:
-                total += _cheapest(b, j, now, state, world, cost[b])
+                total += _cheapest(b, j, now, state, world)
                 continue
             if status == RUNNING:
                 run = max(0.0, jobs.finish[b, j] - now)

@@ -85,35 +85,52 @@ def hours_there(b, j, p, now, jobs, pools, fleet, work):
 
 
 @inlined()
-def price_placement(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, money, work, cost):
-    """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
+def price_run(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, work):
+    """What job `j` costs at pool `p` if it is sent there now, without what is late.
 
     Energy is that of the busy devices above what they would draw asleep, times the region's recent overhead, at the
     outlook's mean price and carbon over the run, at the pool's present clock; and that of the transfer, where it comes
-    from. The transfer shares its link, as it is, with those under way. Rent is at the present hour's price. The
-    best hour is looked for among the forecast leads that leave the job on time. Of the pool where it runs or queues:
-    what is left if it stays.
+    from. The transfer shares its link, as it is, with those under way.
+
+    Returns:
+        devices, h of run, h of wait, h of transfer, kW, USD of energy, of carbon, of egress, of the transfer in all (which
+        is paid whenever it is made), and to load the state of a job that runs.
     """
-    kind, r, running = jobs.kind[b, j], fleet.region[p], jobs.status[b, j] == RUNNING
-    lease, here = kind == INFERENCE, jobs.pool[b, j] == p
+    kind, r = jobs.kind[b, j], fleet.region[p]
     held, run, wait, again = hours_there(b, j, p, now, jobs, pools, fleet, work)
     via, gb, move = -1, 0.0, 0.0
-    if not here:
+    if jobs.pool[b, j] != p:
         via, gb, move = fetch(b, j, r, state_gb(b, j, jobs, fleet, work), jobs, links, geo)
     kw = held * device_kw(b, p, kind, pools, fleet) * plants.overhead[b, r]
     kwh = kw * run
     delay = max(wait, move)
     energy = kwh * outlook_mean(b, r, delay, run, signals.price_sum)
     carbon = kwh * outlook_mean(b, r, delay, run, signals.carbon_sum)
-    grid, peak = plants.grid_kw[b, r], plants.peak_kw[b, r]
-    rises = wait == 0.0 and not (here and running)
-    demand = max(0.0, grid + kw - max(peak, grid)) * money.demand_usd[r] if rises else 0.0
-    egress, haul = 0.0, 0.0  # USD; all of a transfer is paid whenever it is made
+    egress, haul = 0.0, 0.0
     if gb > 0.0:
         egress = gb * geo.egress_usd[via, r]
         power = gb * geo.kwh_gb * outlook_mean(b, via, 0.0, move, signals.price_sum)
         smoke = gb * geo.kwh_gb * outlook_mean(b, via, 0.0, move, signals.carbon_sum)
         energy, carbon, haul = energy + power, carbon + smoke, egress + power + smoke
+    return held, run, wait, move, kw, energy, carbon, egress, haul, again
+
+
+@inlined()
+def price_placement(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, money, work, cost):
+    """Fill `cost` [N_COSTS]: devices, hours, kWh and USD of sending job `j` to pool `p` now, and at its best hour.
+
+    Energy and transfer are those of `price_run`. Rent is at the present hour's price. The best hour is looked for among
+    the forecast leads that leave the job on time. Of the pool where it runs or queues: what is left if it stays.
+    """
+    kind, r, running = jobs.kind[b, j], fleet.region[p], jobs.status[b, j] == RUNNING
+    lease, here = kind == INFERENCE, jobs.pool[b, j] == p
+    held, run, wait, move, kw, energy, carbon, egress, haul, again = price_run(
+        b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, work
+    )
+    kwh, delay = kw * run, max(wait, move)
+    grid, peak = plants.grid_kw[b, r], plants.peak_kw[b, r]
+    rises = wait == 0.0 and not (here and running)
+    demand = max(0.0, grid + kw - max(peak, grid)) * money.demand_usd[r] if rises else 0.0
     rent = held * run * pools.price[b, p]
     slo = 0.0
     if lease:
