@@ -93,8 +93,8 @@ def price_run(b, j, p, now, jobs, pools, plants, signals, links, fleet, geo, wor
     from. The transfer shares its link, as it is, with those under way.
 
     Returns:
-        devices, h of run, h of wait, h of transfer, kW; USD of energy, of carbon, of egress, of the transfer in all (it is
-        paid whenever it is made), and to load the state of a job that runs.
+        devices, h of run, h of wait, h of transfer, kW; USD of energy, of carbon, of egress, of the transfer in all
+        (paid whenever it is made), and to load the state of a job that runs.
     """
     kind, r = jobs.kind[b, j], fleet.region[p]
     held, run, wait, again = hours_there(b, j, p, now, jobs, pools, fleet, work)
