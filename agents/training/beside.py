@@ -45,7 +45,7 @@ class Beside:
 
     def dismiss(self) -> None:
         """See `agents.training.collecting.Crew`."""
-        self._process.terminate()
+        self._process.kill()
         self._process.join()
 
     def _ask(self, what: Order | bool) -> Any:
@@ -54,9 +54,10 @@ class Beside:
             answer = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(5.0)
+            status = self._process.exitcode
+            why = " (no room in shared memory, /dev/shm)" if status == -getattr(signal, "SIGBUS", 7) else ""
             raise UserError(
-                f"the collecting process ended with status {self._process.exitcode}; go on from the last checkpoint "
-                "with --resume"
+                f"the collecting process ended with status {status}{why}; go on from the last checkpoint with --resume"
             ) from None
         if isinstance(answer, BaseException):
             raise answer
@@ -67,7 +68,11 @@ def _work(
     pipe: Connection, worlds: Sequence[Any], recipe: Recipe, places: Sequence[Any], factory: Any
 ) -> None:
     """Answer orders by rollouts, whether `before` by the environments' places, until the learner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C the learner decides
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a terminal and a scheduler tell all processes; the learner decides
+        signal.signal(number, signal.SIG_IGN)
     collector = Collector(worlds, recipe, recipe.envs, places, factory)
     with contextlib.suppress(EOFError, OSError):
         while True:
