@@ -70,12 +70,15 @@ def _percent(found: dict[str, Any]) -> str:
     return f"{p['value']:+.1f} % ({p['low']:+.1f} to {p['high']:+.1f})"
 
 
+def _seeds(found: dict[str, Any]) -> str:
+    return f"{found['runs']} training seed{'s' * (found['runs'] > 1)}"
+
+
 def _headline(card: dict[str, Any]) -> str:
     recipe, found = card["recipe"], card["results"]
     text = f"{recipe['algo'].upper()} of {recipe['scenario']}, {card['trained_at_steps']:,} steps"
     if found and found["percent"]:
-        text += f"; {_percent(found)} against {found['reference']}, {found['runs']} training seeds "
-        text += f"x {found['episodes']} test weeks"
+        text += f"; {_percent(found)} against {found['reference']}, {_seeds(found)} x {found['episodes']} test weeks"
     return text
 
 
@@ -83,9 +86,10 @@ def _rows(view: str, card: dict[str, Any]) -> dict[str, str]:
     """What a card says, line by line."""
     recipe, found = card["recipe"], card["results"]
     start = recipe["warm_start"]["policy"]
+    others = "".join(f", `{name}`" for name in recipe.get("worlds", ()))
     rows = {
         "algorithm": f"{recipe['algo'].upper()} on the {view} view",
-        "trained on": f"`{recipe['scenario']}` (`{card['world']}`), training years and seeds only",
+        "trained on": f"`{recipe['scenario']}` (`{card['world']}`){others}, training years and seeds only",
         "began as": f"a clone of `{start}`" if start else "uniform choices",
         "steps": f"{card['trained_at_steps']:,} of {recipe['timesteps']:,}, chosen by validation weeks",
         "time": f"{(card['seconds'] or 0) / 3600:.2f} h on one core, without the warm start",
@@ -96,7 +100,7 @@ def _rows(view: str, card: dict[str, Any]) -> dict[str, str]:
     if found and found["percent"]:
         rows["measured"] = (
             f"{_percent(found)} against `{found['reference']}`, the best "
-            f"rule, over {found['episodes']} test weeks and {found['runs']} training seeds; "
+            f"rule, over {found['episodes']} test weeks and {_seeds(found)}; "
             f"`python {found['command']}`"
         )
     return rows
@@ -153,4 +157,6 @@ years; `evaluate.py` with your own scenario says what it is worth there, and the
 was not better than a rule. It was never trained on tasks, plants or prices beyond its scenario's: elsewhere it can be
 far worse than a rule (`benchmarks/learning.md`, "Elsewhere"). Evaluate it on your fleet before you believe it.
 `dqn-default` is there to be studied, not deployed: no better than the best rule, it lets work pile up in a bad week.
+Fleets a hundred times as large as those in training are beyond all of them: on `supercomputer-net` and `neocloud-gigawatt`
+they leave most work undone.
 """
