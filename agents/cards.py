@@ -157,6 +157,5 @@ years; `evaluate.py` with your own scenario says what it is worth there, and the
 was not better than a rule. It was never trained on tasks, plants or prices beyond its scenario's: elsewhere it can be
 far worse than a rule (`benchmarks/learning.md`, "Elsewhere"). Evaluate it on your fleet before you believe it.
 `dqn-default` is there to be studied, not deployed: no better than the best rule, it lets work pile up in a bad week.
-Fleets a hundred times as large as those in training are beyond all of them: on `supercomputer-net` and
-`neocloud-gigawatt` they leave most work undone.
+Fleets a hundred times as large as those in training are beyond all of them: there they leave most work undone.
 """
