@@ -96,7 +96,7 @@ def test_what_is_wrong_is_said(run, tmp_path):
 def test_shipped_policies_fit_this_package(name):
     """Current columns, legal choices, and better than random on `smoke`, which none was trained in.
 
-    By the mean, and in all weeks but one: `dqn-default` lets work pile up in a week now and then.
+    In every week; `dqn-default`, which lets work pile up in a week now and then, by the mean and in all weeks but one.
     """
     from agents.evaluation import evaluate
 
@@ -111,7 +111,7 @@ def test_shipped_policies_fit_this_package(name):
     assert results.kpi("illegal", "trained").sum() == 0
     ours, chance = results.kpi("total_usd", "trained"), results.kpi("total_usd", "random")
     assert ours.mean() < chance.mean()
-    assert (ours < chance).sum() >= 7
+    assert (ours < chance).sum() >= (7 if name == "dqn-default" else 8)
 
 
 def test_the_page_of_cards_is_true():

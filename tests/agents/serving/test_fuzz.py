@@ -1,4 +1,4 @@
-"""Thousands of hostile requests, garbage on the wire, and schemathesis against the OpenAPI document."""
+"""Ten thousand hostile requests, garbage on the wire, and schemathesis against the OpenAPI document."""
 
 import contextlib
 import copy
@@ -14,9 +14,8 @@ from agents.serving.app import ROUTES, application
 from agents.serving.gate import Limits
 from agents.serving.openapi import document
 from tests.agents.serving.conftest import JOB, TOKEN, ask, service
-from tests.conftest import LONG
 
-REQUESTS = 10_000 if LONG else 2_000
+REQUESTS = 10_000
 STRANGE = (
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 1e308, -0.0, 0.5, "", "any", "north", "north/gpu",
     "\x00", "../../etc/passwd", "é" * 300, [], {}, [[]], {"a": {}}, [None] * 50, "NaN", {"__class__": "os"},
@@ -107,7 +106,7 @@ def seeds(snapshots):
     }  # fmt: skip
 
 
-def test_thousands_of_requests(fuzzed, snapshots):
+def test_ten_thousand_requests(fuzzed, snapshots):
     """No crash (5xx but 503), no growth, no action without the token; a good request works before and after."""
     import tracemalloc
 
@@ -136,14 +135,14 @@ def test_thousands_of_requests(fuzzed, snapshots):
             assert status == 401
             assert fuzzed.decider.live.count == decided
             silent += 1
-        if k == REQUESTS // 4:
+        if k == 1000:
             tracemalloc.start()
             base = tracemalloc.get_traced_memory()[0]
-        if k == REQUESTS // 2:
+        if k == 2000:
             grown = tracemalloc.get_traced_memory()[0] - base
             tracemalloc.stop()
             assert grown < 4 << 20
-    assert silent > 0.08 * REQUESTS
+    assert silent > 800
     assert {200, 400, 401, 422} <= set(codes)
     fuzzed.decider.update(snapshots[0])
     after = ask(app, "POST", "/v1/score", orjson.dumps(good[("POST", "/v1/score")]), token)
