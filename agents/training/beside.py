@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 import torch.multiprocessing
 
 from agents.recipe import Recipe
-from agents.training.collecting import Collector, Order, Rollout, places_of
+from agents.training.collecting import Collector, Order, Rollout, mapped, places_of
 from agents.training.learner import Learner, MakeSim
 from gcn_env.errors import UserError
 
@@ -61,17 +61,15 @@ class Beside:
             ) from None
         if isinstance(answer, BaseException):
             raise answer
-        return _map(torch.Tensor, torch.Tensor.numpy, answer)
+        return mapped(torch.Tensor, torch.Tensor.numpy, answer)
 
 
 def _work(
     pipe: Connection, worlds: Sequence[Any], recipe: Recipe, places: Sequence[Any], factory: Any
 ) -> None:
     """Answer orders by rollouts, whether `before` by the environments' places, until the learner is gone."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # a terminal and a scheduler tell all processes; the learner decides
+    # A terminal and a scheduler tell all processes; the learner decides.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     collector = Collector(worlds, recipe, recipe.envs, places, factory)
     with contextlib.suppress(EOFError, OSError):
@@ -83,16 +81,4 @@ def _work(
             except Exception as error:  # the learner raises it
                 answer = error
             # As tensors, which torch leaves in shared memory; through the pipe they would hold up the learner.
-            pipe.send(_map(np.ndarray, torch.from_numpy, answer))
-
-
-def _map(kind: type, change: Callable[[Any], Any], tree: Any) -> Any:
-    """A tree of dictionaries, tuples and lists whose values of a kind are changed."""
-    if isinstance(tree, kind):
-        return change(tree)
-    if isinstance(tree, dict):
-        return {k: _map(kind, change, v) for k, v in tree.items()}
-    if isinstance(tree, list | tuple):
-        values = [_map(kind, change, v) for v in tree]
-        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
-    return tree
+            pipe.send(mapped(np.ndarray, torch.from_numpy, answer))

@@ -12,7 +12,7 @@ al., "Sample Factory", ICML 2020, do the same by more updates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -37,14 +37,12 @@ class Order(NamedTuple):
         scales: (mean, spread) of each world's reward scale.
         turn: the world.
         seed: of the choices.
-        ahead: whether it may be asked for the places before this rollout, which a resumed run plays again.
     """
 
     weights: dict[str, Array]
     scales: list[tuple[float, float]]
     turn: int
     seed: int
-    ahead: bool = False
 
 
 class Rollout(NamedTuple):
@@ -106,6 +104,7 @@ class Collector:
         )  # it never learns: any that divides
         part = recipe.model_copy(update={"envs": envs, "ppo": ppo})
         self._learner = build(worlds[0], part, "cpu", factory, worlds[1:])
+        self._ahead = recipe.ppo.ahead
         self._before: list[Any] | None = None
         for turn, place in enumerate(places):
             self._learner.enter(turn)
@@ -113,7 +112,7 @@ class Collector:
 
     def collect(self, order: Order) -> Rollout:
         """One whole rollout in the world whose turn it is, by Stable-Baselines3's own loop."""
-        self._before = places_of(self._learner) if order.ahead else None
+        self._before = places_of(self._learner) if self._ahead else None
         learner = self._learner
         model: Any = learner.model
         torch.manual_seed(order.seed)
@@ -134,7 +133,7 @@ class Collector:
         return Rollout(arrays, buffer.observations, model.ep_info_buffer, sums, env.books.take())
 
     def places(self, before: bool = False) -> list[Any]:
-        """Where the environments are, for each world, or where they were before the last rollout (`Order.ahead`)."""
+        """Where the environments are, for each world, or were before the last rollout (known if `ppo.ahead`)."""
         return places_of(self._learner) if self._before is None or not before else self._before
 
 
@@ -219,7 +218,7 @@ class Gatherer:
         scales = [(e.scale.mean, e.scale.spread) for e in self._learner.envs if e.scale is not None]
         words = [recipe.seed, timesteps]
         seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
-        return Order(weights, scales, model.whose_turn(timesteps), seed, recipe.ppo.ahead)
+        return Order(weights, scales, model.whose_turn(timesteps), seed)
 
     def go_on(self, saved: Mapping[str, Any] | None) -> None:
         """Begin with what a checkpoint says was asked for."""
@@ -304,7 +303,7 @@ def places_of(learner: Learner, rows: slice = slice(None)) -> list[Any]:
     turn, out = model.turn, []
     for k in range(len(learner.envs)):
         learner.enter(k)
-        out.append(_rows(_place_of(learner), rows))
+        out.append(mapped(np.ndarray, lambda array: array[rows].copy(), _place_of(learner)))
     learner.enter(turn)
     return out
 
@@ -322,14 +321,14 @@ def _go_to(learner: Learner, place: Mapping[str, Any]) -> None:
     books.restart()  # between rollouts there is nothing in them
 
 
-def _rows(tree: Any, rows: slice) -> Any:
-    """Rows (environments) of every array of a tree, as copies."""
-    if isinstance(tree, np.ndarray):
-        return tree[rows].copy()
+def mapped(kind: type, change: Callable[[Any], Any], tree: Any) -> Any:
+    """A tree of dictionaries, tuples and lists whose values of a kind are changed."""
+    if isinstance(tree, kind):
+        return change(tree)
     if isinstance(tree, Mapping):
-        return {k: _rows(v, rows) for k, v in tree.items()}
+        return {k: mapped(kind, change, v) for k, v in tree.items()}
     if isinstance(tree, list | tuple):
-        values = [_rows(v, rows) for v in tree]
+        values = [mapped(kind, change, v) for v in tree]
         return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
     return tree
 

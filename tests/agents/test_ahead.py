@@ -8,13 +8,9 @@ import torch
 
 from agents.training.beside import Beside
 from agents.training.checkpoints import pack
-from agents.training.collecting import Collector, Gatherer, hand_over, places_of
-from agents.training.learner import build
-from agents.training.loop import _warm_up
-from agents.training.progress import Bar
-from agents.training.steward import Flag
+from agents.training.collecting import Gatherer, _Silent, hand_over, places_of
 from gcn_env.errors import UserError
-from tests.agents.fakes import world
+from tests.agents.cluster.test_collecting import LocalCrew, ready
 from tests.agents.test_training import fake, finish, same, small
 
 pytestmark = pytest.mark.stepless
@@ -23,62 +19,39 @@ AHEAD = {"n_steps": 16, "batch_size": 64, "epochs": 2, "ahead": True}
 ROLLOUT = 8 * 16
 
 
-class Silent:
-    """A callback that does nothing."""
-
-    def on_rollout_start(self):
-        pass
-
-    on_rollout_end = on_rollout_start
-
-    def update_locals(self, _):
-        pass
-
-    def on_step(self):
-        return True
-
-
-class Near:
-    """A crew of one in this process."""
+class Near(LocalCrew):
+    """All environments in this process, whose buffer is used again while the learner reads."""
 
     def __init__(self, learner):
-        self.rows = slice(0, learner.recipe.envs)
-        self.collector = Collector(learner.worlds, learner.recipe, 8, places_of(learner), fake)
+        super().__init__(learner, 1)
 
     def collect(self, order):
-        return [copy.deepcopy(self.collector.collect(order))]  # its buffer is used again
-
-    def recall(self, before):
-        return [(self.rows, self.collector.places(before))]
-
-    def dismiss(self):
-        pass
+        return copy.deepcopy(super().collect(order))
 
 
-def ready(rollouts, crew=Near):
+def begin(rollouts, crew=Near):
     """A learner at its first rollout of so many, and who gathers for it."""
-    learner = build(world(), small(ppo=AHEAD), "cpu", fake)
-    _warm_up(learner, Bar(1, quiet=True), Flag())
-    learner.model._setup_learn(rollouts * ROLLOUT)
+    learner = ready(small(ppo=AHEAD))
+    learner.model._total_timesteps = rollouts * ROLLOUT
     return learner, hand_over(learner, crew(learner))
 
 
 def test_the_next_rollout_is_asked_for_before_learning():
-    learner, gather = ready(3)
+    learner, gather = begin(3)
     model = learner.model
     first = pack(dict(model.policy.state_dict()))
     first = {k: v.clone() for k, v in first.items()}
-    gather(model, Silent())
+    gather(model, _Silent())
     same(pack(learner.asked.weights), first)
     with torch.no_grad():
         for p in model.policy.parameters():
             p.add_(0.1)
     same(pack(learner.asked.weights), first)  # a copy
     assert learner.env.books.steps == model.num_timesteps == ROLLOUT
-    gather(model, Silent())
+    gather(model, _Silent())
     moved = [not np.array_equal(v, first[k]) for k, v in learner.asked.weights.items()]
     assert any(moved)
-    gather(model, Silent())
+    gather(model, _Silent())
     assert model.num_timesteps == 3 * ROLLOUT
     assert learner.asked is None  # nothing is played in vain at the end
 
@@ -86,22 +59,22 @@ def test_the_next_rollout_is_asked_for_before_learning():
 def test_places_are_those_before_what_was_asked_for():
     places = []
     for rollouts in (2, 1):  # a second is asked for, or none
-        learner, gather = ready(rollouts)
-        gather(learner.model, Silent())
+        learner, gather = begin(rollouts)
+        gather(learner.model, _Silent())
         learner.recall()
         places.append(pack(places_of(learner)))
     same(*places)
 
 
 def test_rollouts_of_an_older_scale_are_brought_to_the_present_one():
-    learner, gather = ready(3)
+    learner, gather = begin(3)
     model = learner.model
-    gather(model, Silent())
+    gather(model, _Silent())
     learner.scale.mean, learner.scale.spread = learner.scale.mean + 1.0, learner.scale.spread * 2.0
     told = learner.asked
     (rollout,) = gather._next.result()
     returns, advantages = rollout.arrays["returns"].copy(), rollout.arrays["advantages"].copy()
-    gather(model, Silent())
+    gather(model, _Silent())
     (mean, spread), scale = told.scales[0], learner.scale
     shift = (mean - scale.mean) * scale.annuity / scale.spread
     np.testing.assert_allclose(
@@ -111,8 +84,8 @@ def test_rollouts_of_an_older_scale_are_brought_to_the_present_one():
 
 
 def test_a_checkpoint_says_what_was_asked_for():
-    learner, gather = ready(3)
-    gather(learner.model, Silent())
+    learner, gather = begin(3)
+    gather(learner.model, _Silent())
     wanted, saved = learner.asked, learner.state()["asked"]
     learner.asked = None
     Gatherer(learner, None).go_on(saved)
@@ -131,8 +104,8 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
 
 
 def test_a_process_that_is_gone_is_one_line():
-    learner, gather = ready(1, lambda learner: Beside(learner, fake))
+    learner, gather = begin(1, lambda learner: Beside(learner, fake))
     gather._crew._process.kill()
     with pytest.raises(UserError, match=r"ended with status -9; go on .* --resume"):
-        gather(learner.model, Silent())
+        gather(learner.model, _Silent())
     gather.dismiss()

@@ -31,11 +31,14 @@ def test_machine_code_books_what_plain_python_books(python, root, compiled_step)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("marks", ["smoke", pytest.param("not smoke", marks=pytest.mark.long)])
-def test_tests_pass_without_compiling(python, root, marks):
-    """A selection once more with NUMBA_DISABLE_JIT=1: of all kernels' tests and a few of the environment's."""
+@pytest.mark.parametrize(
+    ("names", "marks"),
+    [(("core", "env"), "smoke"), pytest.param(("core",), "not smoke", marks=pytest.mark.long)],
+)
+def test_tests_pass_without_compiling(python, root, names, marks):
+    """A selection once more with NUMBA_DISABLE_JIT=1; where GCN_LONG=1, all of the kernels' own."""
     command = [*python, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider"]
-    folders = [root / "tests" / name for name in ("core", "env")[: 2 if marks == "smoke" else 1]]
+    folders = [root / "tests" / name for name in names]
     done = run(
         [*command, "-m", f"{marks} and not compiled and not slow", *folders], root, NUMBA_DISABLE_JIT="1"
     )

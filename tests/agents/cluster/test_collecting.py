@@ -13,6 +13,7 @@ from agents.training.collecting import (
     Collector,
     Gatherer,
     Order,
+    _Silent,
     fill,
     hand_over,
     most_collectors,
@@ -97,7 +98,7 @@ def test_a_collector_plays_what_the_learner_would():
     order = Order(weights, [(scale.mean, scale.spread)], 0, 11)
     got = collector.collect(order)
     torch.manual_seed(11)
-    learner.model.collect_rollouts(learner.env, _Quiet(), model.rollout_buffer, model.n_steps)
+    learner.model.collect_rollouts(learner.env, _Silent(), model.rollout_buffer, model.n_steps)
     buffer = model.rollout_buffer
     for name, values in got.arrays.items():
         np.testing.assert_array_equal(values, getattr(buffer, name), err_msg=name)
@@ -110,19 +111,6 @@ def test_a_collector_plays_what_the_learner_would():
         np.testing.assert_allclose(a, b)
     assert [e["r"] for e in got.episodes] == [e["r"] for e in model.ep_info_buffer]
     same_places(collector.places(), places_of(learner))
-
-
-class _Quiet:
-    def on_rollout_start(self):
-        pass
-
-    on_rollout_end = on_rollout_start
-
-    def update_locals(self, _):
-        pass
-
-    def on_step(self):
-        return True
 
 
 def same_places(a, b):
@@ -214,7 +202,7 @@ def test_the_learner_sees_every_reward():
     learner = ready()
     hand_over(learner, LocalCrew(learner, 2))
     weight = learner.scale.weight
-    learner.model.gather(learner.model, _Quiet())
+    learner.model.gather(learner.model, _Silent())
     assert learner.scale.sums[0] == 8 * 16
     assert learner.env.books.steps == 8 * 16
     learner.scale.refresh()
