@@ -54,14 +54,15 @@ class _Joint(nn.Module):
     def forward(
         self, jobs: Tensor, pools: Tensor, regions: Tensor, pairs: Tensor, globals: Tensor,
         mask_placement: Tensor, mask_cooling: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        """(actions, placement logits [N, Q, P+1], cooling logits, value)."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """(actions, placement logits [N, Q, P+1], cooling logits, value, the part of actions that is jobs')."""
         obs = {
             "jobs": jobs, "pools": pools, "regions": regions, "pairs": pairs, "globals": globals,
             "mask_placement": mask_placement, "mask_cooling": mask_cooling,
         }  # fmt: skip
         placement, cooling, value = self.net.dense(obs)
-        return torch.cat([send(placement, jobs), cooling.argmax(-1)], 1), placement, cooling, value
+        choices = send(placement, jobs)
+        return torch.cat([choices, cooling.argmax(-1)], 1), placement, cooling, value, choices
 
 
 class _Sequential(nn.Module):
@@ -175,7 +176,7 @@ def compare(
         ours = [t.numpy() for t in module(*(torch.from_numpy(np.array(v)) for v in given.values()))]
     theirs = opened.run(list(outputs), {k: np.ascontiguousarray(v) for k, v in given.items()})
     worst = 0.0
-    for a, b in zip(ours[1:], theirs[1:], strict=True):
+    for a, b in zip(ours[1:4], theirs[1:4], strict=True):
         legal = a > LEGAL
         if not np.array_equal(legal, b > LEGAL):
             return float("inf"), 0, ours[0].size
@@ -272,7 +273,7 @@ def export(
         "",
         None,
     )
-    opened = session(draft)
+    opened = session(draft.graph)
     worst, equal, decisions = compare(module, opened, outputs, given)
     if worst > form.TOLERANCE or equal != decisions:
         raise UserError(

@@ -157,6 +157,14 @@ def operators_of(raw: bytes) -> tuple[str, ...]:
     return tuple(sorted({n.op_type for n in onnx.load_model_from_string(raw).graph.node}))
 
 
+def part(raw: bytes, inputs: Iterable[str], outputs: Iterable[str]) -> bytes:
+    """The part of a checked graph that computes some of its outputs from some of its inputs."""
+    import onnx
+
+    whole = onnx.load_model_from_string(raw)
+    return bytes(onnx.utils.Extractor(whole).extract_model(list(inputs), list(outputs)).SerializeToString())
+
+
 def _check_nodes(graph: Any, declared: set[str]) -> None:
     import onnx
 

@@ -184,8 +184,8 @@ def _read_file(path: Path, most: int) -> bytes:
     return raw
 
 
-def session(bundle: Bundle, threads: int = 1) -> Any:
-    """An ONNX Runtime session of a checked bundle; `threads` of its own (1: the caller's)."""
+def session(graph: bytes, threads: int = 1) -> Any:
+    """An ONNX Runtime session of a checked graph; `threads` of its own (1: the caller's)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -193,7 +193,7 @@ def session(bundle: Bundle, threads: int = 1) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises classes of its own
         raise BundleError(f"the graph does not open: {error!s:.300}") from None
 
@@ -257,7 +257,7 @@ def child() -> None:
         parts.append(sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(8), "big")))
     bundle = Bundle(Manifest.model_validate_json(parts[0]), parts[1], parts[2], "", None)
     try:
-        self_test(bundle, session(bundle))
+        self_test(bundle, session(bundle.graph))
     except BundleError as error:
         print(error, file=sys.stderr)
         raise SystemExit(3) from None

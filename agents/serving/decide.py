@@ -110,13 +110,13 @@ class Decider:
         if self.received is None:
             raise NotReady("no snapshot yet: PUT /v1/snapshot first")
 
-    def _ask(self, obs: Obs, deadline: float) -> tuple[Outcome | None, str]:
+    def _ask(self, obs: Obs, deadline: float, cooling: bool = True) -> tuple[Outcome | None, str]:
         """The policy's outcome, or why there is none."""
         reason = self._reason()
         if reason or self.policy is None:
             return None, reason or "none"
         try:
-            return self.policy.decide(obs, deadline - self.clock()), ""
+            return self.policy.decide(obs, deadline - self.clock(), cooling), ""
         except PolicyFailed as failure:
             return None, str(failure)
 
@@ -181,18 +181,16 @@ class Decider:
             why = broken.get(best, ["not a candidate"])
             decision.corrections.append(f"{name} -> {self.world.pool_names[best]}: {'; '.join(why)}")
             best = -1
-        names = self.world.pool_names
-        weight = chosen.preference[0].tolist()
+        names, numbers = self.world.pool_names, pools.tolist()
+        wait, *weight = chosen.preference[0].tolist()
+        rows = [{"pool": names[p], "score": weight[p], "refused": []} for p in numbers]
+        for p in broken.keys() & set(numbers):
+            rows[numbers.index(p)] |= {"score": 0.0, "refused": broken[p]}
         decision.answer = {
             "job": name,
             "choice": names[best] if best >= 0 else None,
-            "wait": weight[0],
-            "candidates": [
-                {"pool": names[p], "score": weight[p + 1], "refused": []}
-                if p not in broken
-                else {"pool": names[p], "score": 0.0, "refused": broken[p]}
-                for p in pools.tolist()
-            ],
+            "wait": wait,
+            "candidates": rows,
         }
         return decision
 
@@ -201,7 +199,7 @@ class Decider:
             outside = self.envelope.outside(obs, JOB_TABLES)
             if Envelope.strange(outside, JOB_TABLES):
                 return None, "unlike"
-        return self._ask(obs, deadline)
+        return self._ask(obs, deadline, cooling=False)
 
     def _divide(
         self, decision: Decision, name: str, obs: Obs, outcome: Outcome | None, reason: str
@@ -215,7 +213,7 @@ class Decider:
         if decision.by == POLICY and not self.options.compare:
             assert outcome is not None
             return outcome, decision
-        rule = self.fallback.decide(obs)
+        rule = self.fallback.decide(obs, cooling=False)
         if outcome is not None:
             decision.shadow = self._both(obs, 0, outcome, rule)
         return (outcome if decision.by == POLICY and outcome is not None else rule), decision

@@ -33,6 +33,7 @@ STRANGE = 0.05  # share of columns outside, above which a snapshot is not like w
 
 
 _NAMES = {t.name: t.names for t in TABLES}
+_REAL = {"jobs": JOBS.index("choices"), "pairs": PAIRS.index("legal")}  # columns that padding has not
 
 
 class PolicyFailed(Exception):  # noqa: N818 - a reason to fall back, not an error of the caller
@@ -53,7 +54,7 @@ class Guarded:
         self._go, self._done = threading.Lock(), threading.Lock()
         self._go.acquire()
         self._done.acquire()
-        self._question: Obs | None = None
+        self._question: tuple[Obs, bool] | None = None
         self._answer: Outcome | Exception | None = None
         self._busy = False
         self._lately = float("inf")  # s of the slowest recent answers
@@ -64,22 +65,22 @@ class Guarded:
             self._go.acquire()
             if self._question is None:
                 return
-            self._answer = self._ask(self._question)
+            self._answer = self._ask(*self._question)
             self._done.release()
 
-    def _ask(self, obs: Obs) -> Outcome | Exception:
+    def _ask(self, obs: Obs, cooling: bool) -> Outcome | Exception:
         """The outcome, or what was raised: whatever the runtime raises, the rule answers."""
         began = time.perf_counter()
         try:
-            return self.scorer.decide(obs)
+            return self.scorer.decide(obs, cooling)
         except Exception as error:
             return error
         finally:
             spent = time.perf_counter() - began
             self._lately = spent if self._lately == float("inf") else max(spent, FORGET * self._lately)
 
-    def decide(self, obs: Obs, seconds: float) -> Outcome:
-        """The policy's outcome within `seconds`.
+    def decide(self, obs: Obs, seconds: float, cooling: bool = True) -> Outcome:
+        """The policy's outcome within `seconds`; without `cooling` jobs' choices are enough.
 
         Raises:
             PolicyFailed: with the reason, one word that metrics can count.
@@ -92,11 +93,11 @@ class Guarded:
             raise PolicyFailed("deadline")
         if self._lately < DIRECT * seconds:
             began = time.perf_counter()
-            outcome = self._ask(obs)
+            outcome = self._ask(obs, cooling)
             if time.perf_counter() - began > seconds:
                 raise PolicyFailed("deadline")
         else:
-            self._question = obs
+            self._question = obs, cooling
             self._go.release()
             if not self._done.acquire(timeout=seconds):
                 self._busy = True
@@ -124,22 +125,19 @@ class Envelope:
         for table in TABLES:
             low, high = np.array(ranges[table.name], np.float64).T
             slack = np.maximum(WIDER * (high - low), LEAST)
-            self._bounds[table.name] = (low - slack, high + slack)
+            self._bounds[table.name] = (low - slack).astype(np.float32), (high + slack).astype(np.float32)
 
     def outside(self, obs: Obs, tables: tuple[str, ...]) -> list[str]:
         """Columns `table.name` of which some entity lies outside; rows of jobs without a choice are padding."""
         found = []
-        real = obs["jobs"][0, :, JOBS.index("choices")] > 0.0
-        legal = obs["pairs"][0, :, :, PAIRS.index("legal")] > 0.0
         for name in tables:
-            rows = obs[name][0]
-            rows = rows[real] if name == "jobs" else rows[legal] if name == "pairs" else np.atleast_2d(rows)
-            if not len(rows):
-                continue
+            rows = np.atleast_2d(obs[name][0])
+            if name in _REAL:
+                rows = rows[(rows[..., _REAL[name]] > 0.0).nonzero()]
             low, high = self._bounds[name]
-            wrong = (rows.min(0) < low) | (rows.max(0) > high)
+            wrong = (rows < low) | (rows > high)
             if wrong.any():
-                found += [f"{name}.{_NAMES[name][k]}" for k in np.flatnonzero(wrong)]
+                found += [f"{name}.{_NAMES[name][k]}" for k in np.flatnonzero(wrong.any(0))]
         return found
 
     @staticmethod

@@ -36,7 +36,7 @@ class Metrics:
         self.unknown = Gauge("gcn_unknown_readings", "Readings that the last snapshot lacks", registry=r)
         self.bundle = Gauge("gcn_bundle_info", "The loaded bundle", ["name", "digest"], registry=r)
         self.reloads = Counter("gcn_reloads_total", "Reloads by outcome", ["outcome"], registry=r)
-        self._seen: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._seen: dict[tuple[str | int, ...], tuple[Counter, Histogram]] = {}
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """Count one request."""
@@ -49,8 +49,12 @@ class Metrics:
 
     def decision(self, decision: Decision) -> None:
         """Count one decision."""
-        self.decisions.labels(decision.kind, decision.by, decision.reason).inc()
-        self.decision_s.labels(decision.kind).observe(decision.seconds)
+        key = (decision.kind, decision.by, decision.reason)
+        if key not in self._seen:
+            self._seen[key] = self.decisions.labels(*key), self.decision_s.labels(decision.kind)
+        counter, histogram = self._seen[key]
+        counter.inc()
+        histogram.observe(decision.seconds)
         if decision.corrections:
             self.corrections.labels(decision.kind).inc(len(decision.corrections))
 

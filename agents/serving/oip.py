@@ -21,7 +21,7 @@ from gcn_env.observation import GLOBALS, JOBS, PAIRS, POOLS, REGIONS
 Array = npt.NDArray[Any]
 VERSION = "1"
 MOST = {"N": 64, "Q": 4096, "P": 4096, "R": 512}
-_TYPES = {"actions": "INT64", "placement": "FP32", "cooling": "FP32", "value": "FP32"}
+_TYPES = {"actions": "INT64", "placement": "FP32", "cooling": "FP32", "value": "FP32", "choices": "INT64"}
 
 
 def shapes(levels: int) -> dict[str, tuple[Any, ...]]:
@@ -40,7 +40,9 @@ def metadata(bundle: Bundle) -> dict[str, Any]:
         {"name": k, "datatype": "FP32", "shape": [d if isinstance(d, int) else -1 for d in s]}
         for k, s in shapes(levels).items()
     ]
-    outs = {"actions": [-1, -1], "placement": [-1, -1, -1], "cooling": [-1, -1, levels], "value": [-1]}
+    outs = {
+        "actions": [-1, -1], "placement": [-1, -1, -1], "cooling": [-1, -1, levels], "value": [-1], "choices": [-1, -1],
+    }  # fmt: skip
     return {
         "name": bundle.manifest.name, "versions": [VERSION], "platform": "onnxruntime_onnx", "inputs": ins,
         "outputs": [{"name": k, "datatype": _TYPES[k], "shape": s} for k, s in outs.items()],

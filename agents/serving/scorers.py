@@ -19,7 +19,7 @@ Obs = Mapping[str, Array]
 class Outcome(NamedTuple):
     """What a policy says of one observation of the joint view."""
 
-    actions: Array  # int64 [Q + 5R]
+    actions: Array  # int64 [Q + 5R]; [Q] where set-points were not asked for
     preference: (
         Array  # float64 [Q, P + 1], more is better, of legal choices sums to 1; column 0: leave the job
     )
@@ -30,8 +30,8 @@ class Scorer(Protocol):
 
     name: str
 
-    def decide(self, obs: Obs) -> Outcome:
-        """Choices for an observation with a leading axis of 1."""
+    def decide(self, obs: Obs, cooling: bool = True) -> Outcome:
+        """Choices for an observation with a leading axis of 1; without `cooling` those of jobs are enough."""
         ...
 
 
@@ -48,8 +48,11 @@ class BundleScorer:
         self.policy = policy
         self.name = f"bundle:{policy.bundle.manifest.name}"
 
-    def decide(self, obs: Obs) -> Outcome:
-        """One run of the graph."""
+    def decide(self, obs: Obs, cooling: bool = True) -> Outcome:
+        """One run of the graph, or of the part of it that places jobs."""
+        if not cooling:
+            choices, placement = self.policy.place(obs)
+            return Outcome(choices[0], softmax(placement[0]))
         out = self.policy.answer(obs)
         return Outcome(out.actions[0], softmax(out.placement[0]))
 
@@ -62,7 +65,7 @@ class RuleScorer:
         self._state: Any = None
         self._region = rule._pool_region
 
-    def decide(self, obs: Obs) -> Outcome:
+    def decide(self, obs: Obs, cooling: bool = True) -> Outcome:
         """Choices of the rule; its turn (round-robin, random) goes on from call to call."""
         actions, self._state = self.rule.predict(dict(obs), self._state)
         n_slots, n_pools = obs["pairs"].shape[1:3]

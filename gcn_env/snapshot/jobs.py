@@ -19,6 +19,7 @@ NAMES = (
 )  # fmt: skip
 ANYWHERE = "any"
 MAX_ID = 200
+_KEYS = (*NAMES, *JOBS.names)
 _REQUIRED = ("gang", "work")
 _FIELD = {"started": "ready", "state": "state_gb"}
 _TRAIN = SPLITS.index("train")
@@ -35,7 +36,7 @@ class JobReader:
         self.kinds = kinds
         self.everywhere = sum(1 << k for k in range(len(self.laws)))
         self.usual = [self._usual(s) for s in range(len(kinds))]
-        self._rows = {r.name: r for r in JOBS.rows}
+        self._columns = [(n, getattr(state.jobs, _FIELD.get(n, n))[0]) for n in JOBS.names]
 
     def _usual(self, s: int) -> dict[str, float]:
         """Medians of the source's table of jobs."""
@@ -53,7 +54,7 @@ class JobReader:
             SnapshotError: for a job that says too little, or names what the world has not.
         """
         row = mapping(entry, where)
-        known_keys(row, (*NAMES, *JOBS.names), where)
+        known_keys(row, _KEYS, where)
         name = row.get("id")
         if not isinstance(name, str) or not 0 < len(name) <= MAX_ID:
             raise SnapshotError(f"{where}.id: {name!r:.80}; wanted a name of 1..{MAX_ID} characters")
@@ -124,12 +125,14 @@ class JobReader:
     def _numbers(self, row: Any, units: Units, where: str) -> dict[str, float]:
         """Known numbers of a job, in our units."""
         found = {}
-        for name, spec in self._rows.items():
-            if name == "checkpoint" and row.get(name) == NEVER:
+        for spec in JOBS.rows:
+            name = spec.name
+            given = row.get(name)
+            if name == "checkpoint" and given == NEVER:
                 found[name] = np.inf
                 continue
             try:
-                number = finite(row.get(name))
+                number = finite(given)
             except (ValueError, OverflowError) as error:
                 raise SnapshotError(f"{where}.{name}: {error}") from None
             if number is None:
@@ -159,8 +162,9 @@ class JobReader:
             "value": float(work.value[source]) * gang, "slo": float(work.slo_ms[source]) if lease else np.inf,
             "state": 0.0, **self.usual[source],
         }  # fmt: skip
-        for name in JOBS.names:
-            getattr(jobs, _FIELD.get(name, name))[0, j] = known.get(name, assumed.get(name, 0.0))
+        values = assumed | known
+        for name, column in self._columns:
+            column[j] = values.get(name, 0.0)
         speed = self.world.params.fleet.speed[kind, pool] if pool >= 0 else 1.0
         jobs.speed[0, j] = 1.0 if lease else speed
         jobs.bad[0, j] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -42,22 +42,21 @@ def sequence(value: Any, where: str, most: int) -> Sequence[Any]:
     return value
 
 
-def choice(value: Any, allowed: Iterable[str], where: str) -> str:
+def choice(value: Any, allowed: Collection[str], where: str) -> str:
     """One of a set of names."""
-    names = list(allowed)
-    if not isinstance(value, str) or value not in names:
+    if not isinstance(value, str) or value not in allowed:
         shown = repr(value)[:60]
-        near = nearest(value, names) if isinstance(value, str) else ""
-        raise SnapshotError(f"{where}: {shown}{near} (one of: {', '.join(names)[:400]})")
+        near = nearest(value, allowed) if isinstance(value, str) else ""
+        raise SnapshotError(f"{where}: {shown}{near} (one of: {', '.join(allowed)[:400]})")
     return value
 
 
-def known_keys(value: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
+def known_keys(value: Mapping[str, Any], allowed: Collection[str], where: str) -> None:
     """Refuse keys that mean nothing: a misspelt reading would be silently unknown."""
-    names = set(allowed)
-    for key in value:
-        if key not in names:
-            raise SnapshotError(f"{where}: unknown key {key!r:.60}{nearest(key, names)}")
+    unknown = set(value).difference(allowed)
+    if unknown:
+        key = next(k for k in value if k in unknown)
+        raise SnapshotError(f"{where}: unknown key {key!r:.60}{nearest(key, allowed)}")
 
 
 def finite(value: Any) -> float | None:

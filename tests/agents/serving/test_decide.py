@@ -33,7 +33,7 @@ class Fixed:
     def __init__(self, action=0, preference=None, wait_s=0.0, error=None):
         self.action, self.preference, self.wait_s, self.error = action, preference, wait_s, error
 
-    def decide(self, obs):
+    def decide(self, obs, cooling=True):
         time.sleep(self.wait_s)
         if self.error:
             raise self.error

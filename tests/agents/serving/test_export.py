@@ -45,6 +45,9 @@ def test_it_decides_as_the_network_in_other_fleets(policies, envs, slots, more):
     for _ in range(30):
         a, b = ours.predict(sim.obs)[0], theirs.predict(sim.obs)[0]
         assert np.array_equal(a, b)
+        choices, placement = theirs.place(sim.obs)
+        assert np.array_equal(choices, b[:, :slots])
+        assert np.allclose(placement, theirs.answer(sim.obs).placement, rtol=0, atol=TOLERANCE)
         seen |= set(a.ravel().tolist())
         sim.step(a)
     assert len(seen) > 4  # a policy that always chose the same would prove little

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agents.bundle import open_bundle
+from agents.bundle.manifest import OUTPUTS
 from agents.bundle.policy import feed_joint
 from gcn_env.sim import Sim
 from tests.agents.serving.conftest import TOKEN
@@ -38,9 +39,7 @@ def test_conformance_with_tritonclient(triton, given, served):
     assert c.get_server_metadata(headers=HEADERS)["extensions"] == ["binary_tensor_data"]
     meta = c.get_model_metadata("tested", headers=HEADERS)
     assert [x["name"] for x in meta["inputs"]] == list(given)
-    expected = dict(
-        zip(("actions", "placement", "cooling", "value"), served.graph.session.run(None, given), strict=True)
-    )
+    expected = dict(zip(OUTPUTS, served.graph.session.run(None, given), strict=True))
     answers = []
     for binary in (False, True):
         inputs = []
@@ -69,7 +68,7 @@ def body(given, **changes):
 
 def test_json_by_hand(client, given):
     answer = client.post(INFER, json=body(given)).json()
-    assert [o["name"] for o in answer["outputs"]] == ["actions", "placement", "cooling", "value"]
+    assert [o["name"] for o in answer["outputs"]] == list(OUTPUTS)
     only = client.post(INFER, json=body(given, outputs=[{"name": "value"}])).json()
     assert [o["name"] for o in only["outputs"]] == ["value"]
 
