@@ -117,7 +117,7 @@ def start(args: Args, command: str) -> int:
     check_device(args.device)
     flag = Flag()
     resume = args.resume is not None
-    others = [load_world(name, {}, args.data) for name in recipe.worlds]
+    others = recipe.further(args.data)
     with ExitStack() as stack:
         crew = None if args.ray is None else hire(stack, args, recipe)
         run = folder()

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gcn_env import load_world
 from gcn_env.errors import UserError, nearest
 from gcn_env.metrics import KPIS
+from gcn_env.scenario.compile import World
 from gcn_env.scenario.load import apply_overrides, read_yaml
 
 
@@ -117,6 +119,12 @@ class Recipe(Strict):
     worlds: tuple[str, ...] = Field(
         (), description="further scenarios, trained on in turn, a rollout each (PPO)"
     )
+    random_plants: int | None = Field(
+        None,
+        ge=0,
+        lt=1 << 30,
+        description="seed by which further scenarios get other plants; null: their own",
+    )
     seed: int = Field(0, ge=0, lt=1 << 31)
     timesteps: int = Field(500_000, ge=1)
     envs: int = Field(64, ge=1)
@@ -145,6 +153,18 @@ class Recipe(Strict):
                 "worlds: a replay buffer holds one shape of observation; DQN learns in one world"
             )
         return self
+
+    def further(self, data: Path | str | None) -> list[World]:
+        """The compiled `worlds`, each with plants of its own draw where plants are random.
+
+        Raises:
+            UserError: if a scenario cannot be read or compiled.
+        """
+        plants = self.random_plants
+        return [
+            load_world(name, {} if plants is None else {"random_plants": plants + k}, data)
+            for k, name in enumerate(self.worlds)
+        ]
 
     @property
     def view(self) -> Literal["joint", "sequential"]:

@@ -85,7 +85,7 @@ def worlds(new: Plan) -> list[Any]:
     from gcn_env import load_world
 
     first = load_world(new.recipe.scenario, dict(new.scenario), new.data)
-    return [first, *(load_world(name, {}, new.data) for name in new.recipe.worlds)]
+    return [first, *new.recipe.further(new.data)]
 
 
 def open_folders(new: Plan, world: Any) -> list[int]:

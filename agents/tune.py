@@ -77,7 +77,7 @@ def work(search: Search, share: int, worker: int) -> None:
     space = read_space(search)
     base = recipes.load(search.config, search.overrides)
     world = load_world(base.scenario, dict(search.scenario), search.data)
-    others = [load_world(name, {}, search.data) for name in base.worlds]
+    others = base.further(search.data)
     study = optuna.load_study(
         study_name=NAME,
         storage=storage(search.out),

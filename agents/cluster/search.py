@@ -56,7 +56,7 @@ def search(cluster: Cluster, choices: Search, command: str) -> str:
         raise UserError(f"{choices.out} holds a search without --ray; name another --out, or leave --ray out")
     base = recipes.load(choices.config, choices.overrides)
     first = load_world(base.scenario, dict(choices.scenario), choices.data)
-    others = [load_world(name, {}, choices.data) for name in base.worlds]
+    others = base.further(choices.data)
     with plain_errors(cluster.address):
         files = desk(cluster, choices.out)  # it is there as long as this name is
         given = tune.with_parameters(

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from gcn_env.errors import UserError, nearest
+from gcn_env.scenario import random_plants
 from gcn_env.scenario.schema import Scenario
 
 MAX_PARENTS = 8
@@ -167,13 +168,17 @@ def explain(error: ValidationError, where: str) -> str:
 def load_scenario(name: str | Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
     """The scenario `name` (a path, or the name of a shipped one), with dotted overrides applied.
 
+    `random_plants: SEED` in the file or the overrides puts another plant into every region.
+
     Raises:
         UserError: one message for an unreadable file, an unknown key (with the nearest name), a wrong type or unit.
     """
     path = find(name)
     data = apply_overrides(_with_parents(path), overrides or {})
     data.setdefault("name", path.stem)
+    seed = data.pop(random_plants.KEY, None)
     try:
-        return Scenario.model_validate(data)
+        scenario = Scenario.model_validate(data)
     except ValidationError as error:
         raise UserError(explain(error, str(path))) from None
+    return scenario if seed is None else random_plants.with_random_plants(scenario, seed)

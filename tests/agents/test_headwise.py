@@ -12,6 +12,7 @@ from agents.sb3.headwise import HERE, PAID, SCALE, surprises
 from agents.training import train
 from agents.training.checkpoints import latest
 from agents.training.learner import build
+from gcn_env import load_world
 from gcn_env.errors import UserError
 from gcn_env.observation import GLOBALS, PAIRS
 from tests.agents.fakes import world
@@ -125,6 +126,14 @@ def test_a_run_in_several_worlds_resumes_exactly(tmp_path):
 def test_worlds_must_have_equal_levels():
     with pytest.raises(UserError, match="cooling_levels"):
         build(world(), small(), "cpu", fake, [world(levels=5)])
+
+
+def test_plants_of_further_worlds_are_drawn_one_by_one():
+    drawn = recipes.checked({"worlds": ["default", "default"], "random_plants": 4}, "test").further(None)
+    alone = load_world("default", {"random_plants": 5})
+    assert drawn[0].scenario != drawn[1].scenario == alone.scenario
+    own = recipes.checked({"worlds": ["default"]}, "test").further(None)
+    assert own[0].scenario == load_world("default").scenario
 
 
 def test_dqn_learns_in_one_world():

@@ -10,8 +10,11 @@ from gcn_env.core.params import CLASSES, INFERENCE
 from gcn_env.errors import UserError
 from gcn_env.scenario.compile import compile_world
 from gcn_env.scenario.load import find, load_scenario, shipped
+from gcn_env.scenario.plants import PlantSite, archetypes, parameters
+from gcn_env.scenario.random_plants import UNCERTAIN
 from gcn_env.scenario.schema import Scenario
-from tests.worlds import ROOT, SCENARIOS, world
+from gcn_env.sim import Sim
+from tests.worlds import ROOT, SCENARIOS, legal_actions, world
 
 DATA = ROOT.parent / "shared" / "data" / "open"
 SMOKE = str(SCENARIOS / "smoke.yaml")
@@ -105,6 +108,40 @@ def test_overrides_by_dotted_path():
     assert load_scenario(SMOKE, {"jobs.batch": None}).jobs.keys() == plain.jobs.keys() - {"batch"}
     new = load_scenario(SMOKE, {"regions.south.pools.more": {"hardware": "gpu_l4", "devices": 8}})
     assert new.regions["south"].pools["more"].devices == 8
+
+
+def test_plants_drawn_at_random():
+    """By seed and region alone; every kind comes; what is uncertain stays within its bounds; the rest is the file's."""
+    own, drawn = load_scenario("default"), [load_scenario("default", {"random_plants": k}) for k in range(20)]
+    assert load_scenario("default", {"random_plants": "3"}) == drawn[3]
+    assert len({str(s.regions) for s in drawn}) == 20
+    plants = [r.plant for s in drawn for r in s.regions.values()]
+    assert {p.archetype for p in plants} == set(archetypes())
+    for plant in plants:
+        usual = parameters(PlantSite(plant.archetype, 1.0))
+        assert set(plant.overrides) == set(UNCERTAIN)
+        for name, value in plant.overrides.items():
+            assert abs(value - usual[name]) <= UNCERTAIN[name] * usual[name] + 1e-6
+    undone = {n: r.model_copy(update={"plant": own.regions[n].plant}) for n, r in drawn[0].regions.items()}
+    assert drawn[0].model_copy(update={"regions": undone}) == own
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_plants_drawn_at_random_run(seed):
+    fleet = world("smoke", {"random_plants": seed})
+    sim = Sim(fleet, 2)
+    sim.reset(seed)
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        sim.step(legal_actions(rng, sim))
+        assert np.isfinite(sim.obs["regions"]).all()
+        assert np.isfinite(sim.obs["pools"]).all()
+
+
+@pytest.mark.parametrize("seed", ["x", 1.5, -1, True, [3]])
+def test_random_plants_wants_a_seed(seed):
+    with pytest.raises(UserError, match=r"random_plants.*wanted a seed"):
+        load_scenario("smoke", {"random_plants": seed})
 
 
 def test_units_of_the_file_become_the_units_of_the_kernels():
