@@ -18,6 +18,7 @@ SIDE = (
     "water_m3",
 )  # fmt: skip
 ENOUGH_EPISODES = 20  # decision of the project: a claim needs at least this many held-out episodes
+LOOKS_WORSE = 0.25  # share by which a mean is higher before its interval need not be clear of zero to be mentioned
 BOOTSTRAP_SEED = 20240
 
 
@@ -202,7 +203,10 @@ def _about(c: Comparison, x: Line) -> str:
     gains = [_side(n, x) for n in SIDE if x.side[n][2] == "better"]
     prices = [_side(n, x) for n in SIDE if x.side[n][2] == "worse"]
     if x.verdict != "worse" and not prices:
-        text += " None of lateness, latency, lost work, heat, energy, carbon and water is worse."
+        text += " None of lateness, latency, lost work, heat, energy, carbon and water is shown to be worse."
+        doubtful = [_side(n, x) for n in SIDE if _looks_worse(x, n)]
+        if doubtful:
+            text += f" By the means there may be {_list(doubtful)}: the intervals touch zero."
     if prices:
         text += f" {'At the price of' if x.verdict == 'better' else 'It also has'} {_list(prices)}."
     if gains:
@@ -220,6 +224,12 @@ _WORDS = {  # (noun, unit, factor)
     "carbon_t": ("carbon", " t", 1.0),
     "water_m3": ("water", " m3", 1.0),
 }
+
+
+def _looks_worse(x: Line, name: str) -> bool:
+    """Whether a mean is a quarter higher than the reference's, though its interval touches zero."""
+    value, d, verdict = x.side[name]
+    return verdict == "no difference" and d.value > LOOKS_WORSE * (value - d.value) > 0.0
 
 
 def _side(name: str, x: Line) -> str:

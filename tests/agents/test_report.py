@@ -182,6 +182,16 @@ def test_twenty_clean_episodes_warn_of_nothing():
     assert compare(results()).warnings == ()
 
 
+def test_what_is_not_shown_but_looks_worse_is_said():
+    """One dreadful week: a mean five times as high, an interval that touches zero."""
+    res = results()
+    assert "there may be" not in " ".join(compare(res).sentences)
+    res.kpis[res.policies.index("ppo"), 3, KPIS.index("late_hours")] *= 100.0
+    said = " ".join(compare(res).sentences)
+    assert "carbon and water is shown to be worse. By the means there may be" in said
+    assert "more late job-hours" in said.split("By the means")[1].split("touch zero")[0]
+
+
 def test_training_runs_are_told_one_by_one():
     res = results()
     ppo = res.kpis[res.policies.index("ppo")]
