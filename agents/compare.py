@@ -18,7 +18,7 @@ SIDE = (
     "water_m3",
 )  # fmt: skip
 ENOUGH_EPISODES = 20  # decision of the project: a claim needs at least this many held-out episodes
-LOOKS_WORSE = 0.25  # share by which a mean is higher before its interval need not be clear of zero to be mentioned
+LOOKS_WORSE = 0.25  # a mean higher by this share is mentioned though its interval touches zero
 BOOTSTRAP_SEED = 20240
 
 
