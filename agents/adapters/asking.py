@@ -7,7 +7,9 @@ None with a reason, and the controller does what it does without a policy.
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,9 @@ import httpx
 from gcn_env.errors import UserError
 from gcn_env.snapshot import units
 
+log = logging.getLogger("gcn.telemetry")
+_JOB = re.compile(r"jobs\[(\d+)\]")
+MOST_DROPPED = 20  # jobs of one snapshot that the server may refuse one by one; then it goes without jobs
 PLAIN = {"jobs": units()["jobs"]}  # numbers are in the project's own units
 
 
@@ -126,8 +131,19 @@ class Asker:
             return self._none(f"refused: {reply.status_code} {reply.text[:200]}", began, failed=busy)
         return self._read(reply, candidates, began)
 
+    def known(self) -> Mapping[str, Any] | None:
+        """`pools` and `job_places` of its scenario, and what it knows of the fleet; None without an answer."""
+        try:
+            reply = self._client.get("/v1/snapshot")
+            found = reply.json() if reply.is_success else None
+        except (httpx.HTTPError, ValueError):
+            return None
+        return found if isinstance(found, dict) and isinstance(found.get("pools"), list) else None
+
     def send(self, snapshot: Mapping[str, Any], timeout_s: float = 2.0) -> str:
         """Send the fleet as it is now (`PUT /v1/snapshot`).
+
+        One job that the server refuses must not cost it all telemetry: it is left out and the rest is sent again.
 
         Args:
             snapshot: the document.
@@ -136,11 +152,25 @@ class Asker:
         Returns:
             Nothing if it was taken, else why not, in the words of `Choice.reason`.
         """
+        sent = dict(snapshot)
+        for _ in range(MOST_DROPPED):
+            reason = self._put(sent, timeout_s)
+            found = _JOB.search(reason)
+            if found is None or not reason.startswith("refused: 422"):
+                return reason
+            jobs, k = list(sent["jobs"]), int(found[1])
+            if k >= len(jobs):
+                break
+            log.warning("job %s is left out of the snapshot: %s", jobs[k].get("id"), reason)
+            sent["jobs"] = jobs[:k] + jobs[k + 1 :]
+        return self._put(sent | {"jobs": []}, timeout_s)
+
+    def _put(self, snapshot: Mapping[str, Any], timeout_s: float) -> str:
         began = self.clock()
         if began < self._until:
             return "resting"
         try:
-            reply = self._client.put("/v1/snapshot", json=dict(snapshot), timeout=timeout_s)
+            reply = self._client.put("/v1/snapshot", json=snapshot, timeout=timeout_s)
         except httpx.TimeoutException:
             return self._none("slow", began, failed=True).reason
         except httpx.HTTPError:

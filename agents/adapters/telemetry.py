@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from agents.adapters.asking import Asker
 from gcn_env.errors import UserError
 from gcn_env.snapshot import units
 from gcn_env.snapshot.readings import FORMAT
 
 log = logging.getLogger("gcn.telemetry")
 _KEYS = ("units", "regions", "links", "devices")
-_JOB = re.compile(r"jobs\[(\d+)\]")
-MOST_DROPPED = 20  # jobs of one snapshot that the server may refuse one by one; then it goes without jobs
 
 
 @dataclass(frozen=True)
@@ -83,41 +77,3 @@ def hour_of_year(when: datetime, now: datetime) -> float:
     """Hours from the beginning of `now`'s year (UTC) to `when`, as snapshots give times of jobs."""
     first = datetime(now.astimezone(UTC).year, 1, 1, tzinfo=UTC)
     return (when - first).total_seconds() / 3600.0
-
-
-class Server(Asker):
-    """A served policy that is asked, and also told how the fleet is; as `Asker`, it never raises for what it does."""
-
-    def known(self) -> Mapping[str, Any] | None:
-        """`pools` and `job_places` of its scenario, and what it knows of the fleet; None without an answer."""
-        try:
-            reply = self._client.get("/v1/snapshot")
-            found = reply.json() if reply.is_success else None
-        except (httpx.HTTPError, ValueError):
-            return None
-        return found if isinstance(found, dict) and isinstance(found.get("pools"), list) else None
-
-    def tell(self, snapshot: Mapping[str, Any]) -> str:
-        """Send a snapshot; returns why it was not taken, empty if it was.
-
-        One job that the server refuses must not cost it all telemetry: it is left out and the rest is sent again.
-        """
-        sent = dict(snapshot)
-        for _ in range(MOST_DROPPED):
-            reason = self._put(sent)
-            found = _JOB.search(reason)
-            if found is None or not reason.startswith("422"):
-                return reason
-            jobs, k = list(sent["jobs"]), int(found[1])
-            if k >= len(jobs):
-                break
-            log.warning("job %s is left out of the snapshot: %s", jobs[k].get("id"), reason)
-            sent["jobs"] = jobs[:k] + jobs[k + 1 :]
-        return self._put(sent | {"jobs": []})
-
-    def _put(self, snapshot: Mapping[str, Any]) -> str:
-        try:
-            reply = self._client.put("/v1/snapshot", json=snapshot, timeout=max(self.timeout_s, 10.0))
-        except httpx.HTTPError as error:
-            return f"{type(error).__name__}: {error}"
-        return "" if reply.is_success else f"{reply.status_code} {reply.text[:300]}"

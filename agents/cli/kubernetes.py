@@ -96,10 +96,10 @@ def _parts(args: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     from pathlib import Path
 
     try:
+        from agents.adapters.asking import Asker
         from agents.adapters.kubernetes.access import access
         from agents.adapters.kubernetes.api import Api
         from agents.adapters.kubernetes.gates import Patience
-        from agents.adapters.telemetry import Server
     except ImportError as error:
         raise UserError(
             f"controllers need one more package ({error}): pip install 'gcn-env[controllers]'"
@@ -119,7 +119,7 @@ def _parts(args: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     mine = None if args.certificate is None else (Path(args.certificate), Path(args.key))
     ca = None if args.ca is None else Path(args.ca)
     try:
-        server = Server(args.policy, token, args.timeout_ms / 1e3, ca, mine)
+        server = Asker(args.policy, token, args.timeout_ms / 1e3, ca, mine)
     except OSError as error:  # also what OpenSSL says of files
         raise UserError(f"--ca, --certificate, --key: {error}") from None
     how = Nodes(vars(args).get("pool_label", "gcn.io/pool"), None, pod_defaults(args.pod_defaults))

@@ -11,14 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agents.adapters.asking import Asker
 from agents.adapters.kubernetes.api import Api, ApiError, Object
 from agents.adapters.kubernetes.pods import GPU, REGION_LABEL, Nodes, PodError, job_of, quantity, requested
-from agents.adapters.telemetry import Server, Site, document, hour_of_year, read_site
+from agents.adapters.telemetry import Site, document, hour_of_year, read_site
 from gcn_env.errors import UserError
 
 log = logging.getLogger("gcn.kubernetes")
 NODES, PODS = "/api/v1/nodes", "/api/v1/pods"
 ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
+TAKEN_S = 10.0  # within which a snapshot of thousands of pods has to be taken
 SOON = 50  # placements after which the server is told again before its time: it cannot see them by itself
 
 
@@ -135,7 +137,7 @@ class Fleet:
     """
 
     def __init__(
-        self, apis: Sequence[Api], server: Server, how: Nodes, site: str | Path | None, every_s: float = 30.0,
+        self, apis: Sequence[Api], server: Asker, how: Nodes, site: str | Path | None, every_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.apis, self.server, self.how, self.site = apis, server, how, site
@@ -188,7 +190,7 @@ class Fleet:
         )  # one place stays free for the job that is asked about
         if len(jobs) > most:
             log.warning("%d jobs; the server has places for %d (decisions.job_places)", len(jobs), most)
-        return self.server.tell(document(site, rows, jobs[:most], now))
+        return self.server.send(document(site, rows, jobs[:most], now), TAKEN_S)
 
     def candidates(self, selector: Mapping[str, str] | None = None) -> list[str]:
         """Pools with an open node that fits a pod's own node selector."""

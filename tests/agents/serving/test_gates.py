@@ -9,13 +9,13 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
 
+from agents.adapters.asking import Asker
 from agents.adapters.kubernetes.access import Access
 from agents.adapters.kubernetes.api import LIST, Api
 from agents.adapters.kubernetes.controller import Health, run
 from agents.adapters.kubernetes.fleet import Fleet
 from agents.adapters.kubernetes.gates import GATE, Gates, Patience
 from agents.adapters.kubernetes.pods import Nodes
-from agents.adapters.telemetry import Server as PolicyServer
 from tests.agents.serving.conftest import Server
 from tests.agents.serving.kubefake import FakeKube, FakePolicy, node, pod, status
 from tests.agents.serving.test_kube_api import until
@@ -50,7 +50,7 @@ class Cluster:
 
     def gates(self, patience=None, timeout_s=1.0, **options):
         api = Api(Access(f"http://127.0.0.1:{self.servers[0].port}", token=self.kube.token), watch_s=5.0)
-        asker = PolicyServer(f"http://127.0.0.1:{self.servers[1].port}", timeout_s=timeout_s)
+        asker = Asker(f"http://127.0.0.1:{self.servers[1].port}", timeout_s=timeout_s)
         self.apis += [api, asker]
         return Gates(
             api, asker, Fleet([api], asker, Nodes(defaults=DEFAULTS), self.site), patience, **options
@@ -350,7 +350,7 @@ def test_the_whole_way_with_a_real_server(tmp_path):
     }
     (tmp_path / "site.json").write_text(json.dumps(site))
     api = Api(Access(f"http://127.0.0.1:{front.port}", token=kube.token), watch_s=5.0)
-    asker = PolicyServer(f"http://127.0.0.1:{behind.port}", "a-token-of-enough-letters", timeout_s=10.0)
+    asker = Asker(f"http://127.0.0.1:{behind.port}", "a-token-of-enough-letters", timeout_s=10.0)
     how = Nodes(defaults=DEFAULTS | {"origin": "north", "class": "training"})
     gates = Gates(api, asker, Fleet([api], asker, how, tmp_path / "site.json"))
     kube.put("pods", pod("free", gpus=2, annotations={"gcn.io/work": "4", "gcn.io/data": "1"}))

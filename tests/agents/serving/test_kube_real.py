@@ -15,12 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from agents.adapters.asking import Asker
 from agents.adapters.kubernetes.access import kubeconfig
 from agents.adapters.kubernetes.api import Api, ApiError
 from agents.adapters.kubernetes.fleet import Fleet
 from agents.adapters.kubernetes.gates import Gates
 from agents.adapters.kubernetes.pods import Nodes
-from agents.adapters.telemetry import Server as PolicyServer
 from tests.agents.serving.conftest import Server
 from tests.agents.serving.kubefake import FakePolicy, node, pod
 from tests.agents.serving.test_gates import DEFAULTS, SITE, WHERE, start
@@ -102,7 +102,7 @@ def test_gated_pods_are_scheduled_where_the_policy_says(control_plane, tmp_path)
         item["spec"]["schedulingGates"] = [{"name": "gcn.io/placement"}]
         api.request("POST", pods, item | {"status": {}})
     (tmp_path / "site.json").write_text(json.dumps(SITE))
-    asker = PolicyServer(f"http://127.0.0.1:{behind.port}")
+    asker = Asker(f"http://127.0.0.1:{behind.port}")
     mine = Api(kubeconfig(control_plane), watch_s=5.0)
     gates = Gates(mine, asker, Fleet([mine], asker, Nodes(defaults=DEFAULTS), tmp_path / "site.json"))
     began, thread = time.monotonic(), start(gates)

@@ -17,8 +17,8 @@ import yaml
 
 import agents.adapters.kubernetes
 from agents.__main__ import GROUPS
+from agents.adapters.asking import Asker
 from agents.adapters.kubernetes.api import LIST
-from agents.adapters.telemetry import Server as PolicyServer
 from tests.agents.serving.conftest import Server
 from tests.agents.serving.kubefake import FakeKube, FakePolicy, node, pod, workload
 from tests.agents.serving.test_gates import OLD, WHERE, cluster, turn
@@ -230,9 +230,9 @@ def test_the_certificates_of_the_page_work(root, tmp_path):
         ssl_cert_reqs=ssl.CERT_REQUIRED,
     )  # fmt: skip
     url, ca = f"https://127.0.0.1:{secure.port}", tmp_path / "ca.crt"
-    mine = PolicyServer(url, "t", 5.0, ca, (tmp_path / "client.crt", tmp_path / "client.key"))
+    mine = Asker(url, "t", 5.0, ca, (tmp_path / "client.crt", tmp_path / "client.key"))
     assert mine.choose({"id": "a"}, ["eu/gpu"]).pool == "eu/gpu"
-    nobody, stranger = PolicyServer(url, "t", 5.0, ca), PolicyServer(url, "t", 5.0)
+    nobody, stranger = Asker(url, "t", 5.0, ca), Asker(url, "t", 5.0)
     assert (
         nobody.choose({"id": "a"}, ["eu/gpu"]).reason
         == stranger.choose({"id": "a"}, ["eu/gpu"]).reason

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from agents.adapters.asking import Asker
 from agents.adapters.kubernetes.access import Access
 from agents.adapters.kubernetes.api import LIST, Api
 from agents.adapters.kubernetes.fleet import Fleet
 from agents.adapters.kubernetes.gates import Patience
 from agents.adapters.kubernetes.multikueue import ROUND_S, Dispatcher, job_of_workload, read_clusters
 from agents.adapters.kubernetes.pods import Nodes
-from agents.adapters.telemetry import Server as PolicyServer
 from gcn_env.errors import UserError
 from tests.agents.serving.conftest import Server
 from tests.agents.serving.kubefake import FakeKube, FakePolicy, node, pod, status, workload
@@ -32,7 +32,7 @@ class Manager:
 
     def dispatcher(self, patience=None, fleet=None, **options):
         api = Api(Access(f"http://127.0.0.1:{self.servers[0].port}", token=self.kube.token), watch_s=5.0)
-        asker = PolicyServer(f"http://127.0.0.1:{self.servers[1].port}")
+        asker = Asker(f"http://127.0.0.1:{self.servers[1].port}")
         self.apis += [api, asker]
         fleet = fleet or Fleet([], asker, Nodes(defaults=DEFAULTS), None)
         return Dispatcher(api, asker, fleet, CLUSTERS, patience, clock=lambda: self.now[0], **options)
@@ -177,7 +177,7 @@ def test_worker_clusters_are_one_fleet(manager, tmp_path):
         for s, k in zip(running, workers, strict=True)
     ]
     (tmp_path / "site.json").write_text(json.dumps(SITE))
-    asker = PolicyServer(f"http://127.0.0.1:{manager.servers[1].port}")
+    asker = Asker(f"http://127.0.0.1:{manager.servers[1].port}")
     fleet = Fleet(apis, asker, Nodes(defaults=DEFAULTS), tmp_path / "site.json")
     manager.kube.put("workloads", workload("a"))
     assert turn(manager.dispatcher(fleet=fleet))["placed"] == 1
