@@ -11,6 +11,7 @@ Shapes: N observations, Q slots, P pools, R regions, M jobs with a choice, L lev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gcn_env.core.state import N_HEADS
-from gcn_env.observation import JOBS
+from gcn_env.observation import JOBS, PAIRS
 
 ILLEGAL = -1e30  # logit of what the mask forbids: finite, so that gradients and 0 x log 0 stay finite
 AT_POOL = [JOBS.index("queued"), JOBS.index("running")]
+LEASE, SLACK = JOBS.index("inference"), PAIRS.index("slack")
 LEGAL = 0.1 * ILLEGAL  # logits and log-likelihoods above this are legal choices'
 STILL = 1e-6  # deviation of a column that never moves
 ENTITIES = ("jobs", "pools", "regions", "pairs", "globals")
@@ -38,6 +40,7 @@ class Joint(NamedTuple):
     placement: Tensor  # [M, P+1] logits; 0 leave, p = pool p-1
     cooling: Tensor  # [N, 5R, L] logits, in head order
     value: Tensor  # [N]
+    pressed: Tensor | None = None  # bool [M]: no time is left to wait; None where that is not looked at
 
 
 def lots(jobs: Tensor) -> Tensor:
@@ -54,16 +57,17 @@ def lots(jobs: Tensor) -> Tensor:
     return torch.frac(((jobs.double() * weights).sum(-1) + 1.0).sin().abs() * large).to(jobs.dtype)
 
 
-def send(placement: Tensor, jobs: Tensor) -> Tensor:
+def send(placement: Tensor, jobs: Tensor, pressed: Tensor | None = None) -> Tensor:
     """Repeatable choices int64 `[...]` for jobs `[..., Fj]` by logits `[..., P+1]`: wait by lot, else the best pool.
 
-    A job that runs or queues at a pool leaves it only where that is likelier than to stay: asked again at every
-    step, a lot would sooner or later move any.
+    Jobs that are `pressed` do not wait. A job that runs or queues at a pool leaves it only where that is likelier than
+    to stay: asked again at every step, a lot would sooner or later move any.
     """
     chance = torch.log_softmax(placement, -1)[..., 0].exp()
     lot = torch.where((jobs[..., AT_POOL] > 0.5).any(-1), 0.5, lots(jobs))
+    goes = lot >= chance if pressed is None else pressed | (lot >= chance)
     some = placement[..., 1:].amax(-1) > LEGAL  # in dense form there are rows without a choice
-    return torch.where(some & (lot >= chance), placement[..., 1:].argmax(-1) + 1, 0)
+    return torch.where(some & goes, placement[..., 1:].argmax(-1) + 1, 0)
 
 
 def decide(joint: Joint, jobs: Tensor) -> Tensor:
@@ -74,7 +78,7 @@ def decide(joint: Joint, jobs: Tensor) -> Tensor:
         jobs: columns `[N, Q, Fj]` that it was asked about.
     """
     n, q = jobs.shape[:2]
-    chosen = send(joint.placement, jobs.flatten(0, 1).index_select(0, joint.rows))
+    chosen = send(joint.placement, jobs.flatten(0, 1).index_select(0, joint.rows), joint.pressed)
     place = torch.zeros(n * q, dtype=torch.int64, device=jobs.device).index_copy(0, joint.rows, chosen)
     return torch.cat([place.view(n, q), joint.cooling.argmax(2)], 1)
 
@@ -124,6 +128,8 @@ class EntityNetwork(nn.Module):
         pair_width: X, width of the hidden layer of the pair score.
         current: column of `regions` that marks the region being decided (sequential view).
         moves: whether jobs that run or queue at a pool may be sent elsewhere; else they are not looked at.
+        margin_h: h of slack that a repeatable choice leaves a waiting job (`pressed`); None: none. Learning does not
+            see it.
     """
 
     def __init__(
@@ -134,9 +140,11 @@ class EntityNetwork(nn.Module):
         pair_width: int = 32,
         current: int = 0,
         moves: bool = True,
+        margin_h: float | None = None,
     ) -> None:
         super().__init__()
-        self.levels, self.width, self.current, self.moves = levels, width, current, moves
+        self.levels, self.width, self.current = levels, width, current
+        self.moves, self.margin_h = moves, margin_h
         self.jobs = Columns(columns["jobs"], width)
         self.pools = Columns(columns["pools"], width)
         self.regions = Columns(columns["regions"], width)
@@ -196,12 +204,26 @@ class EntityNetwork(nn.Module):
         real = placing[:, 1:].any(1)
         rows = real.nonzero().squeeze(1)
         env = torch.div(rows, q, rounding_mode="floor")
-        jobs, pools, context = self._embed(obs, obs["jobs"].flatten(0, 1).index_select(0, rows), env)
-        allowed = placing.index_select(0, rows)
+        asked, allowed = obs["jobs"].flatten(0, 1).index_select(0, rows), placing.index_select(0, rows)
+        jobs, pools, context = self._embed(obs, asked, env)
         scores, worth = self._scores(obs["pairs"].flatten(0, 1), rows, jobs, pools, context, env, allowed)
         cool = self._cooling(obs).view(n, r * N_HEADS, self.levels)
         value = self._value(context).index_add(0, env, worth)
-        return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value)
+        slack = obs["pairs"][..., SLACK].flatten(0, 1).index_select(0, rows)
+        pressed = self.pressed(asked, slack, allowed[:, 1:])
+        return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value, pressed)
+
+    def pressed(self, jobs: Tensor, slack: Tensor, legal: Tensor) -> Tensor | None:
+        """Whether jobs `[..., Fj]` that wait have less than the margin left: in no legal pool `[..., P]` more slack.
+
+        A policy that lets work wait for a better hour learned how long queues are and how late work comes in its own
+        worlds. Where more goes wrong, it waits too long; the margin is what it keeps for that. Leases have no deadline.
+        """
+        if self.margin_h is None:
+            return None
+        most = slack.masked_fill(~legal, ILLEGAL).amax(-1)
+        free = (jobs[..., [*AT_POOL, LEASE]] > 0.5).any(-1)
+        return (most < math.asinh(self.margin_h) / 4.0) & ~free
 
     def dense(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor]:
         """The same of every slot and pool, for export: a third fewer operators, and their number is what one run costs.

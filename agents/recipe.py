@@ -27,6 +27,11 @@ class Network(Strict):
     width: int = Field(64, ge=4)
     pair_width: int = Field(48, ge=4)
     moves: bool = Field(True, description="whether jobs that run or queue at a pool may be sent elsewhere")
+    margin_h: float | None = Field(
+        None,
+        ge=0,
+        description="hours of slack below which a policy that is judged or deployed lets no job wait (PPO)",
+    )
 
 
 class Ppo(Strict):

@@ -44,6 +44,7 @@ def network_arguments(recipe: Recipe, levels: int) -> dict[str, Any]:
         "pair_width": recipe.network.pair_width,
         "current": REGIONS.index("is_current"),
         "moves": recipe.network.moves,
+        "margin_h": recipe.network.margin_h,
     }
 
 

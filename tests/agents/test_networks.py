@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.networks import AT_POOL, LEGAL, EntityNetwork, decide, lots, send
+from agents.networks import AT_POOL, LEASE, LEGAL, SLACK, EntityNetwork, decide, lots, send
 from agents.sb3.ppo import Heads
 from gcn_env.core.state import N_HEADS
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
@@ -260,6 +260,31 @@ def test_sequential_scores_are_masked_and_padded():
         assert ((scores > LEGAL) == (obs["mask"] > 0)).all()
         assert value.shape == (5,)
         sim.step(scores.argmax(1).numpy())
+
+
+def test_a_job_without_a_margin_is_sent():
+    """By the most slack of its legal pools; never a lease, nor a job at a pool; chance and learning do not see it."""
+    network = EntityNetwork(COLUMNS, LEVELS, width=8, pair_width=8, current=CURRENT, margin_h=5.0)
+    sim = FakeSim(world(slots=6, pools=2, levels=LEVELS), 1)
+    sim.reset(np.arange(1))
+    obs = {k: torch.from_numpy(v.copy()) for k, v in sim.obs.items()}
+    obs["mask"][:, :18] = 1.0
+    obs["mask"][0, 3 * 5 + 2] = 0.0  # the sixth job may not go to the second pool
+    obs["jobs"][..., [*AT_POOL, LEASE]] = 0.0
+    obs["jobs"][0, 2, LEASE] = obs["jobs"][0, 3, AT_POOL[0]] = 1.0
+    hours = torch.tensor([[4.0, 4.9], [4.0, 5.1], [0.0, 0.0], [0.0, 0.0], [-50.0, -9.0], [4.0, 90.0]])
+    obs["pairs"][..., SLACK] = torch.asinh(hours) / 4.0
+    network.leave_score.bias.data += 50.0  # it would rather wait
+    with torch.no_grad():
+        joint, (placement, _, _) = network.joint(obs), network.dense(parted(obs))
+        dense = network.pressed(obs["jobs"], obs["pairs"][..., SLACK], placement[..., 1:] > LEGAL)
+        assert joint.pressed.tolist() == dense[0].tolist() == [True, False, False, False, True, True]
+        chosen = decide(joint, obs["jobs"])[0, :6]
+        assert (chosen > 0).tolist() == joint.pressed.tolist()
+        assert torch.equal(chosen, send(placement, obs["jobs"], dense)[0])
+        assert (Heads(joint, 6).actions()[:, :6] == 0).all()
+        network.margin_h = None
+        assert (decide(network.joint(obs), obs["jobs"])[:, :6] == 0).all()
 
 
 def test_jobs_at_a_pool_are_not_looked_at_without_moves():

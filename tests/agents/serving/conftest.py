@@ -43,7 +43,9 @@ def fresh_policy(view="joint", seed=1):
 
     torch.manual_seed(seed)
     columns = {t.name: len(t) for t in TABLES}
-    net = EntityNetwork(columns, world().n_levels, WIDTH, PAIR_WIDTH, REGIONS.index("is_current"))
+    net = EntityNetwork(
+        columns, world().n_levels, WIDTH, PAIR_WIDTH, REGIONS.index("is_current"), margin_h=6.0
+    )
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
