@@ -61,7 +61,8 @@ class _Joint(nn.Module):
             "mask_placement": mask_placement, "mask_cooling": mask_cooling,
         }  # fmt: skip
         placement, cooling, value = self.net.dense(obs)
-        choices = send(placement, jobs, self.net.pressed(jobs, pairs[..., SLACK], placement[..., 1:] > LEGAL))
+        pressed = self.net.pressed(jobs, pairs[..., SLACK], placement[..., 1:] > LEGAL, globals.unsqueeze(1))
+        choices = send(placement, jobs, pressed)
         return torch.cat([choices, cooling.argmax(-1)], 1), placement, cooling, value, choices
 
 

@@ -11,7 +11,6 @@ Shapes: N observations, Q slots, P pools, R regions, M jobs with a choice, L lev
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gcn_env.core.state import N_HEADS
-from gcn_env.observation import JOBS, PAIRS
+from gcn_env.observation import GLOBALS, JOBS, PAIRS
 
 ILLEGAL = -1e30  # logit of what the mask forbids: finite, so that gradients and 0 x log 0 stay finite
 AT_POOL = [JOBS.index("queued"), JOBS.index("running")]
 LEASE, SLACK = JOBS.index("inference"), PAIRS.index("slack")
+PENDING, HIDDEN = GLOBALS.index("pending"), GLOBALS.index("hidden")
 LEGAL = 0.1 * ILLEGAL  # logits and log-likelihoods above this are legal choices'
 STILL = 1e-6  # deviation of a column that never moves
 ENTITIES = ("jobs", "pools", "regions", "pairs", "globals")
@@ -128,8 +128,8 @@ class EntityNetwork(nn.Module):
         pair_width: X, width of the hidden layer of the pair score.
         current: column of `regions` that marks the region being decided (sequential view).
         moves: whether jobs that run or queue at a pool may be sent elsewhere; else they are not looked at.
-        margin_h: h of slack that a repeatable choice leaves a waiting job (`pressed`); None: none. Learning does not
-            see it.
+        margin_h: h of slack that a repeatable choice leaves a waiting job for every step until it is asked about again
+            (`pressed`); None: none. Learning does not see it.
     """
 
     def __init__(
@@ -210,20 +210,24 @@ class EntityNetwork(nn.Module):
         cool = self._cooling(obs).view(n, r * N_HEADS, self.levels)
         value = self._value(context).index_add(0, env, worth)
         slack = obs["pairs"][..., SLACK].flatten(0, 1).index_select(0, rows)
-        pressed = self.pressed(asked, slack, allowed[:, 1:])
+        pressed = self.pressed(asked, slack, allowed[:, 1:], obs["globals"].index_select(0, env))
         return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value, pressed)
 
-    def pressed(self, jobs: Tensor, slack: Tensor, legal: Tensor) -> Tensor | None:
+    def pressed(self, jobs: Tensor, slack: Tensor, legal: Tensor, fleet: Tensor) -> Tensor | None:
         """Whether jobs `[..., Fj]` that wait have less than the margin left: in no legal pool `[..., P]` more slack.
 
         A policy that lets work wait for a better hour learned how long queues are and how late work comes in its own
-        worlds. Where more goes wrong, it waits too long; the margin is what it keeps for that. Leases have no deadline.
+        worlds. Where more goes wrong, it waits too long; the margin is what it keeps for that. Where more jobs wait
+        than there are slots, a job comes round only every so many steps (by `fleet [..., Fg]`, columns of globals), and
+        the margin grows with them: else a policy that likes to wait drowns. Leases have no deadline.
         """
         if self.margin_h is None:
             return None
-        most = slack.masked_fill(~legal, ILLEGAL).amax(-1)
+        pending, hidden = (torch.sinh(4.0 * fleet[..., k]) for k in (PENDING, HIDDEN))
+        steps = (pending / (pending - hidden).clamp(min=1.0)).clamp(min=1.0)
+        most = torch.sinh(4.0 * slack.masked_fill(~legal, ILLEGAL).amax(-1))
         free = (jobs[..., [*AT_POOL, LEASE]] > 0.5).any(-1)
-        return (most < math.asinh(self.margin_h) / 4.0) & ~free
+        return (most < self.margin_h * steps) & ~free
 
     def dense(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor]:
         """The same of every slot and pool, for export: a third fewer operators, and their number is what one run costs.

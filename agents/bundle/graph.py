@@ -80,6 +80,7 @@ OPERATORS = frozenset(
         "Sigmoid",
         "Sign",
         "Sin",
+        "Sinh",
         "Size",
         "Slice",
         "Softmax",

@@ -37,6 +37,7 @@ from gcn_env.snapshot.readings import LINKS, POOL_READINGS, REGION_READINGS, Rea
 
 Array = Any
 Obs = dict[str, Array]
+_PENDING, _HIDDEN = GLOBALS.index("pending"), GLOBALS.index("hidden")
 HOLD_H = 1.0  # how long an earlier reading stands in for one that is unknown
 
 
@@ -344,7 +345,12 @@ class LiveFleet:
     def observe_job(self, place: int) -> Obs:
         """The same with the job at one place in the only slot."""
         self._asked.jobs.slot[0, 0] = place
-        return self._encoded(self._asked, self._one)
+        obs = self._encoded(self._asked, self._one)
+        pending = np.sinh(4.0 * obs["globals"][0, _PENDING])
+        obs["globals"][0, _HIDDEN] = (
+            np.arcsinh(max(0.0, pending - self.world.n_slots)) / 4.0
+        )  # as in `observe`
+        return obs
 
     def _encoded(self, state: State, view: View) -> Obs:
         w = self.world

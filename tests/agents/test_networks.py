@@ -1,12 +1,14 @@
 """One set of weights for every fleet: permutations, sizes, masks, export path, scales."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.networks import AT_POOL, LEASE, LEGAL, SLACK, EntityNetwork, decide, lots, send
+from agents.networks import AT_POOL, HIDDEN, LEASE, LEGAL, PENDING, SLACK, EntityNetwork, decide, lots, send
 from agents.sb3.ppo import Heads
 from gcn_env.core.state import N_HEADS
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
@@ -263,7 +265,7 @@ def test_sequential_scores_are_masked_and_padded():
 
 
 def test_a_job_without_a_margin_is_sent():
-    """By the most slack of its legal pools; never a lease, nor a job at a pool; chance and learning do not see it."""
+    """By the most slack of its legal pools, and how soon it comes round; never a lease, nor a job at a pool."""
     network = EntityNetwork(COLUMNS, LEVELS, width=8, pair_width=8, current=CURRENT, margin_h=5.0)
     sim = FakeSim(world(slots=6, pools=2, levels=LEVELS), 1)
     sim.reset(np.arange(1))
@@ -274,15 +276,26 @@ def test_a_job_without_a_margin_is_sent():
     obs["jobs"][0, 2, LEASE] = obs["jobs"][0, 3, AT_POOL[0]] = 1.0
     hours = torch.tensor([[4.0, 4.9], [4.0, 5.1], [0.0, 0.0], [0.0, 0.0], [-50.0, -9.0], [4.0, 90.0]])
     obs["pairs"][..., SLACK] = torch.asinh(hours) / 4.0
+    obs["globals"][0, PENDING], obs["globals"][0, HIDDEN] = math.asinh(6.0) / 4.0, 0.0
     network.leave_score.bias.data += 50.0  # it would rather wait
     with torch.no_grad():
         joint, (placement, _, _) = network.joint(obs), network.dense(parted(obs))
-        dense = network.pressed(obs["jobs"], obs["pairs"][..., SLACK], placement[..., 1:] > LEGAL)
+        slack, legal = obs["pairs"][..., SLACK], placement[..., 1:] > LEGAL
+        dense = network.pressed(obs["jobs"], slack, legal, obs["globals"].unsqueeze(1))
         assert joint.pressed.tolist() == dense[0].tolist() == [True, False, False, False, True, True]
         chosen = decide(joint, obs["jobs"])[0, :6]
         assert (chosen > 0).tolist() == joint.pressed.tolist()
         assert torch.equal(chosen, send(placement, obs["jobs"], dense)[0])
         assert (Heads(joint, 6).actions()[:, :6] == 0).all()
+        obs["globals"][0, PENDING], obs["globals"][0, HIDDEN] = math.asinh(60.0) / 4.0, math.asinh(54.0) / 4.0
+        assert network.joint(obs).pressed.tolist() == [
+            True,
+            True,
+            False,
+            False,
+            True,
+            True,
+        ]  # ten steps: 50 h
         network.margin_h = None
         assert (decide(network.joint(obs), obs["jobs"])[:, :6] == 0).all()
 

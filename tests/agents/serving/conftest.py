@@ -44,7 +44,7 @@ def fresh_policy(view="joint", seed=1):
     torch.manual_seed(seed)
     columns = {t.name: len(t) for t in TABLES}
     net = EntityNetwork(
-        columns, world().n_levels, WIDTH, PAIR_WIDTH, REGIONS.index("is_current"), margin_h=6.0
+        columns, world().n_levels, WIDTH, PAIR_WIDTH, REGIONS.index("is_current"), margin_h=1.0
     )
     with torch.no_grad():
         for p in net.parameters():
