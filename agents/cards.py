@@ -97,6 +97,11 @@ def _rows(view: str, card: dict[str, Any]) -> dict[str, str]:
         "made with": ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
         "commands": "; ".join(f"`python {c.removeprefix('python ')}`" for c in card["commands"]),
     }
+    margin = recipe["network"].get("margin_h")
+    if margin is not None:
+        rows["acts with"] = (
+            f"a margin: no job waits with less than {margin:g} h of slack a step until it is asked again"
+        )
     if found and found["percent"]:
         rows["measured"] = (
             f"{_percent(found)} against `{found['reference']}`, the best "
