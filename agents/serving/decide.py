@@ -181,16 +181,16 @@ class Decider:
             why = broken.get(best, ["not a candidate"])
             decision.corrections.append(f"{name} -> {self.world.pool_names[best]}: {'; '.join(why)}")
             best = -1
-        names, numbers = self.world.pool_names, pools.tolist()
+        names = self.world.pool_names
         wait, *weight = chosen.preference[0].tolist()
-        rows = [{"pool": names[p], "score": weight[p], "refused": []} for p in numbers]
-        for p in broken.keys() & set(numbers):
-            rows[numbers.index(p)] |= {"score": 0.0, "refused": broken[p]}
         decision.answer = {
             "job": name,
             "choice": names[best] if best >= 0 else None,
             "wait": wait,
-            "candidates": rows,
+            "candidates": [
+                {"pool": names[p], "score": 0.0 if p in broken else weight[p], "refused": broken.get(p, [])}
+                for p in pools.tolist()
+            ],
         }
         return decision
 

@@ -36,27 +36,26 @@ class Metrics:
         self.unknown = Gauge("gcn_unknown_readings", "Readings that the last snapshot lacks", registry=r)
         self.bundle = Gauge("gcn_bundle_info", "The loaded bundle", ["name", "digest"], registry=r)
         self.reloads = Counter("gcn_reloads_total", "Reloads by outcome", ["outcome"], registry=r)
-        self._seen: dict[tuple[str | int, ...], tuple[Counter, Histogram]] = {}
+        self._seen: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """Count one request."""
-        key = (route, code)
-        if key not in self._seen:
-            self._seen[key] = self.requests.labels(route, str(code)), self.request_s.labels(route)
-        counter, histogram = self._seen[key]
-        counter.inc()
-        histogram.observe(seconds)
+        self._count(self.requests, self.request_s, (route, str(code)), seconds)
 
     def decision(self, decision: Decision) -> None:
         """Count one decision."""
-        key = (decision.kind, decision.by, decision.reason)
-        if key not in self._seen:
-            self._seen[key] = self.decisions.labels(*key), self.decision_s.labels(decision.kind)
-        counter, histogram = self._seen[key]
-        counter.inc()
-        histogram.observe(decision.seconds)
+        labels = (decision.kind, decision.by, decision.reason)
+        self._count(self.decisions, self.decision_s, labels, decision.seconds)
         if decision.corrections:
             self.corrections.labels(decision.kind).inc(len(decision.corrections))
+
+    def _count(self, counter: Counter, histogram: Histogram, labels: tuple[str, ...], seconds: float) -> None:
+        """One more, by all labels, and its time, by the first; looking children up takes longer than counting."""
+        if labels not in self._seen:
+            self._seen[labels] = counter.labels(*labels), histogram.labels(labels[0])
+        one, time = self._seen[labels]
+        one.inc()
+        time.observe(seconds)
 
     def loaded(self, name: str, digest: str) -> None:
         """Name the bundle that is served."""

@@ -190,7 +190,7 @@ class Fleet:
         )  # one place stays free for the job that is asked about
         if len(jobs) > most:
             log.warning("%d jobs; the server has places for %d (decisions.job_places)", len(jobs), most)
-        return self.server.send(document(site, rows, jobs[:most], now), TAKEN_S)
+        return self.server.send(document(site, rows, jobs[:most], now), max(self.server.timeout_s, TAKEN_S))
 
     def candidates(self, selector: Mapping[str, str] | None = None) -> list[str]:
         """Pools with an open node that fits a pod's own node selector."""
