@@ -198,9 +198,7 @@ class EntityNetwork(nn.Module):
         legal = obs["mask"] > 0.5
         placing = legal[:, : q * (p + 1)].reshape(n * q, p + 1)
         cooling = legal[:, q * (p + 1) :].reshape(n, r * N_HEADS, self.levels)
-        if not self.moves:
-            there = (obs["jobs"].flatten(0, 1)[:, AT_POOL] > 0.5).any(1, keepdim=True)
-            placing = placing & torch.cat([torch.ones_like(there), ~there.expand(-1, p)], 1)
+        placing = self._staying(placing, obs["jobs"].flatten(0, 1))
         real = placing[:, 1:].any(1)
         rows = real.nonzero().squeeze(1)
         env = torch.div(rows, q, rounding_mode="floor")
@@ -238,10 +236,8 @@ class EntityNetwork(nn.Module):
         Returns:
             Placement logits `[N, Q, P+1]`, cooling logits `[N, 5R, L]`, value `[N]`.
         """
-        placing, columns = obs["mask_placement"] > 0.5, obs["jobs"]
-        if not self.moves:
-            there = (columns[..., AT_POOL] > 0.5).any(-1, keepdim=True)
-            placing = torch.cat([placing[..., :1], placing[..., 1:] & ~there], -1)
+        columns = obs["jobs"]
+        placing = self._staying(obs["mask_placement"] > 0.5, columns)
         legal = placing[..., 1:].to(columns.dtype)
         weight = legal.amax(-1, keepdim=True)  # 1: a slot with a choice
         jobs, pools = torch.relu(self.jobs(columns)), torch.relu(self.pools(obs["pools"]))
@@ -283,10 +279,14 @@ class EntityNetwork(nn.Module):
     def open_choices(self, obs: Observation) -> Tensor:
         """What may be chosen for the head being decided (sequential view): bool `[N, A]`."""
         legal = obs["mask"] > 0.5
+        return legal & (self._staying(legal, obs["jobs"][:, 0]) | (obs["head"][:, :1] < 0.5))
+
+    def _staying(self, placing: Tensor, jobs: Tensor) -> Tensor:
+        """Legal placements `[..., P+1]` less the moves of jobs `[..., Fj]` at a pool, for a network that makes none."""
         if self.moves:
-            return legal
-        stays = (obs["jobs"][:, 0][:, AT_POOL] > 0.5).any(1) & (obs["head"][:, 0] > 0.5)
-        return torch.cat([legal[:, :1], legal[:, 1:] & ~stays.unsqueeze(1)], 1)
+            return placing
+        stays = (jobs[..., AT_POOL] > 0.5).any(-1, keepdim=True)
+        return torch.cat([placing[..., :1], placing[..., 1:] & ~stays], -1)
 
     def _embed(self, obs: Observation, job_rows: Tensor, env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of jobs `[M, W]` and pools `[N, P, W]`, and the context `[N, W]`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +12,13 @@ import numpy.typing as npt
 
 from agents.bundle.graph import part
 from agents.bundle.load import Bundle, open_bundle, session
-from agents.bundle.manifest import BundleError
+from agents.bundle.manifest import INPUTS, BundleError
 from gcn_env.core.state import N_HEADS
 
 Array = npt.NDArray[Any]
 
-
 _PLACING = ("choices", "placement")
+_PLACING_INPUTS = [name for name in INPUTS if name != "mask_cooling"]
 
 
 class Answer(NamedTuple):
@@ -38,7 +39,6 @@ class BundlePolicy:
         self.view: str = bundle.manifest.view
         self.session = session(bundle.graph)
         self._names = list(bundle.outputs)
-        self._placing: Any = None  # opened when it is asked for
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BundlePolicy, (
@@ -53,10 +53,13 @@ class BundlePolicy:
         """`choices` and `placement` alone, by the part of a joint graph that they need: two thirds of its time."""
         feed = feed_joint(observation, self.bundle.manifest.levels)
         del feed["mask_cooling"]
-        if self._placing is None:
-            self._placing = session(part(self.bundle.graph, feed, _PLACING))
-        choices, placement = self._placing.run(_PLACING, feed)
+        choices, placement = self.placing.run(_PLACING, feed)
         return choices, placement
+
+    @cached_property
+    def placing(self) -> Any:
+        """The session of `place`: an evaluation never needs it, a server opens it before it serves."""
+        return session(part(self.bundle.graph, _PLACING_INPUTS, _PLACING))
 
     def predict(
         self,

@@ -25,6 +25,7 @@ def opened_bundle(path: str, world: World, signer: str | None = None) -> BundleP
         )
     policy = BundlePolicy(bundle)
     self_test(bundle, policy.session)
+    _ = policy.placing  # opened here, in the thread that opens bundles, and not by the first request
     return policy
 
 
