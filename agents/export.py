@@ -24,7 +24,7 @@ from agents.bundle.limits import head_limits
 from agents.bundle.load import Bundle, decisions_digest, open_bundle, session
 from agents.bundle.policy import feed_joint
 from agents.bundle.signing import sign
-from agents.networks import LEGAL, SLACK, EntityNetwork, send
+from agents.networks import LEGAL, EntityNetwork, send
 from agents.policy import load
 from agents.provenance import git_commit, versions
 from agents.runs import RunFolder
@@ -61,8 +61,7 @@ class _Joint(nn.Module):
             "mask_placement": mask_placement, "mask_cooling": mask_cooling,
         }  # fmt: skip
         placement, cooling, value = self.net.dense(obs)
-        pressed = self.net.pressed(jobs, pairs[..., SLACK], placement[..., 1:] > LEGAL, globals.unsqueeze(1))
-        choices = send(placement, jobs, pressed)
+        choices = send(placement, jobs)
         return torch.cat([choices, cooling.argmax(-1)], 1), placement, cooling, value, choices
 
 

@@ -40,7 +40,6 @@ class Joint(NamedTuple):
     placement: Tensor  # [M, P+1] logits; 0 leave, p = pool p-1
     cooling: Tensor  # [N, 5R, L] logits, in head order
     value: Tensor  # [N]
-    pressed: Tensor | None = None  # bool [M]: no time is left to wait; None where that is not looked at
 
 
 def lots(jobs: Tensor) -> Tensor:
@@ -57,17 +56,16 @@ def lots(jobs: Tensor) -> Tensor:
     return torch.frac(((jobs.double() * weights).sum(-1) + 1.0).sin().abs() * large).to(jobs.dtype)
 
 
-def send(placement: Tensor, jobs: Tensor, pressed: Tensor | None = None) -> Tensor:
+def send(placement: Tensor, jobs: Tensor) -> Tensor:
     """Repeatable choices int64 `[...]` for jobs `[..., Fj]` by logits `[..., P+1]`: wait by lot, else the best pool.
 
-    Jobs that are `pressed` do not wait. A job that runs or queues at a pool leaves it only where that is likelier than
-    to stay: asked again at every step, a lot would sooner or later move any.
+    A job that runs or queues at a pool leaves it only where that is likelier than to stay: asked again at every step,
+    a lot would sooner or later move any.
     """
     chance = torch.log_softmax(placement, -1)[..., 0].exp()
     lot = torch.where((jobs[..., AT_POOL] > 0.5).any(-1), 0.5, lots(jobs))
-    goes = lot >= chance if pressed is None else pressed | (lot >= chance)
     some = placement[..., 1:].amax(-1) > LEGAL  # in dense form there are rows without a choice
-    return torch.where(some & goes, placement[..., 1:].argmax(-1) + 1, 0)
+    return torch.where(some & (lot >= chance), placement[..., 1:].argmax(-1) + 1, 0)
 
 
 def decide(joint: Joint, jobs: Tensor) -> Tensor:
@@ -78,7 +76,7 @@ def decide(joint: Joint, jobs: Tensor) -> Tensor:
         jobs: columns `[N, Q, Fj]` that it was asked about.
     """
     n, q = jobs.shape[:2]
-    chosen = send(joint.placement, jobs.flatten(0, 1).index_select(0, joint.rows), joint.pressed)
+    chosen = send(joint.placement, jobs.flatten(0, 1).index_select(0, joint.rows))
     place = torch.zeros(n * q, dtype=torch.int64, device=jobs.device).index_copy(0, joint.rows, chosen)
     return torch.cat([place.view(n, q), joint.cooling.argmax(2)], 1)
 
@@ -128,8 +126,8 @@ class EntityNetwork(nn.Module):
         pair_width: X, width of the hidden layer of the pair score.
         current: column of `regions` that marks the region being decided (sequential view).
         moves: whether jobs that run or queue at a pool may be sent elsewhere; else they are not looked at.
-        margin_h: h of slack that a repeatable choice leaves a waiting job for every step until it is asked about again
-            (`pressed`); None: none. Learning does not see it.
+        margin_h: h of slack below which a job may not be left waiting, for every step until it is asked about again
+            (`_hurry`); None: it may always.
     """
 
     def __init__(
@@ -202,30 +200,34 @@ class EntityNetwork(nn.Module):
         real = placing[:, 1:].any(1)
         rows = real.nonzero().squeeze(1)
         env = torch.div(rows, q, rounding_mode="floor")
-        asked, allowed = obs["jobs"].flatten(0, 1).index_select(0, rows), placing.index_select(0, rows)
+        asked = obs["jobs"].flatten(0, 1).index_select(0, rows)
+        slack = obs["pairs"][..., SLACK].flatten(0, 1).index_select(0, rows)
+        fleet = obs["globals"].index_select(0, env)
+        allowed = self._hurry(placing.index_select(0, rows), asked, slack, fleet)
         jobs, pools, context = self._embed(obs, asked, env)
         scores, worth = self._scores(obs["pairs"].flatten(0, 1), rows, jobs, pools, context, env, allowed)
         cool = self._cooling(obs).view(n, r * N_HEADS, self.levels)
         value = self._value(context).index_add(0, env, worth)
-        slack = obs["pairs"][..., SLACK].flatten(0, 1).index_select(0, rows)
-        pressed = self.pressed(asked, slack, allowed[:, 1:], obs["globals"].index_select(0, env))
-        return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value, pressed)
+        return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value)
 
-    def pressed(self, jobs: Tensor, slack: Tensor, legal: Tensor, fleet: Tensor) -> Tensor | None:
-        """Whether jobs `[..., Fj]` that wait have less than the margin left: in no legal pool `[..., P]` more slack.
+    def _hurry(self, placing: Tensor, jobs: Tensor, slack: Tensor, fleet: Tensor) -> Tensor:
+        """Legal placements `[..., P+1]`, without to leave those waiting jobs `[..., Fj]` that no margin is left for.
 
+        That is: no legal pool leaves more `slack [..., P]`.
         A policy that lets work wait for a better hour learned how long queues are and how late work comes in its own
         worlds. Where more goes wrong, it waits too long; the margin is what it keeps for that. Where more jobs wait
         than there are slots, a job comes round only every so many steps (by `fleet [..., Fg]`, columns of globals), and
         the margin grows with them: else a policy that likes to wait drowns. Leases have no deadline.
         """
         if self.margin_h is None:
-            return None
+            return placing
+        legal = placing[..., 1:]
         pending, hidden = (torch.sinh(4.0 * fleet[..., k]) for k in (PENDING, HIDDEN))
         steps = (pending / (pending - hidden).clamp(min=1.0)).clamp(min=1.0)
         most = torch.sinh(4.0 * slack.masked_fill(~legal, ILLEGAL).amax(-1))
-        free = (jobs[..., [*AT_POOL, LEASE]] > 0.5).any(-1)
-        return (most < self.margin_h * steps) & ~free
+        free = (jobs[..., [*AT_POOL, LEASE]] > 0.5).any(-1) | ~legal.any(-1)
+        may = placing[..., 0] & ((most >= self.margin_h * steps) | free)
+        return torch.cat([may.unsqueeze(-1), legal], -1)
 
     def dense(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor]:
         """The same of every slot and pool, for export: a third fewer operators, and their number is what one run costs.
@@ -238,6 +240,7 @@ class EntityNetwork(nn.Module):
         """
         columns = obs["jobs"]
         placing = self._staying(obs["mask_placement"] > 0.5, columns)
+        placing = self._hurry(placing, columns, obs["pairs"][..., SLACK], obs["globals"].unsqueeze(1))
         legal = placing[..., 1:].to(columns.dtype)
         weight = legal.amax(-1, keepdim=True)  # 1: a slot with a choice
         jobs, pools = torch.relu(self.jobs(columns)), torch.relu(self.pools(obs["pools"]))

@@ -89,7 +89,8 @@ class Heads:
         allowed = self.joint.placement > LEGAL
         target = slip * allowed / allowed.sum(1, keepdim=True)
         target = target.scatter_add(1, place, torch.full_like(target[:, :1], 1.0 - slip))
-        by_place = -(target * self.placement).sum(1)
+        own = allowed.gather(1, place)[:, 0]  # not where the demonstrator waits and the network may not
+        by_place = -(target * self.placement)[own].sum(1)
         legal = self.joint.cooling > LEGAL
         level = torch.arange(legal.shape[2], device=cool.device)
         near = ((level - cool).abs() <= 1) & legal
@@ -98,7 +99,7 @@ class Heads:
         real = legal.sum(2) > 1
         by_cool = -(weight * self.cooling).sum(2)[real]
         agree = torch.cat(
-            [self.placement.argmax(1) == place[:, 0], (self.cooling.argmax(2) == cool[..., 0])[real]]
+            [(self.placement.argmax(1) == place[:, 0])[own], (self.cooling.argmax(2) == cool[..., 0])[real]]
         )
         return (
             by_place.sum() / max(len(by_place), 1),

@@ -53,11 +53,12 @@ class Bar:
     def step(self, count: int) -> None:
         """Count environment steps."""
         now = time.monotonic()
+        self.done += count
         if self._begun is None:
             self._begun = (now, self.done)
-        self.done += count
-        rate = (self.done - self._begun[1]) / max(now - self._begun[0], 1e-9)
-        text = f"{self.done:,}/{self.total:,} steps  {rate:,.0f}/s  {self.figures}"
+        since, before = self._begun
+        rate = f"{(self.done - before) / (now - since):,.0f}/s" if now > since else ""
+        text = f"{self.done:,}/{self.total:,} steps  {rate}  {self.figures}"
         self._bar.update(self._task, completed=self.done, text=text)
         self._line(text)
 

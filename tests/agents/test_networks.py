@@ -8,7 +8,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.networks import AT_POOL, HIDDEN, LEASE, LEGAL, PENDING, SLACK, EntityNetwork, decide, lots, send
+from agents.networks import (
+    AT_POOL,
+    HIDDEN,
+    ILLEGAL,
+    LEASE,
+    LEGAL,
+    PENDING,
+    SLACK,
+    EntityNetwork,
+    decide,
+    lots,
+    send,
+)
 from agents.sb3.ppo import Heads
 from gcn_env.core.state import N_HEADS
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
@@ -228,6 +240,17 @@ def test_clones_of_a_rule_are_rewarded_for_agreeing(net):
     assert torch.isfinite(cool)
 
 
+def test_clones_do_not_learn_to_wait_where_they_may_not(net):
+    heads = Heads(net.joint(joint_obs()), 4)
+    same = likeliest(heads)
+    first = int(heads.joint.rows[0])
+    heads.joint.placement[0, 0] = heads.placement[0, 0] = ILLEGAL
+    same[first // 4, first % 4] = 0  # the demonstrator waits
+    place, _, agree = heads.imitation(same, slip=0.1)
+    assert 0.0 < place < 10.0
+    assert agree == 1.0  # the others
+
+
 def test_value_survives_a_change_of_scale(net):
     obs = joint_obs()
     before = net.joint(obs).value
@@ -280,15 +303,17 @@ def test_a_job_without_a_margin_is_sent():
     network.leave_score.bias.data += 50.0  # it would rather wait
     with torch.no_grad():
         joint, (placement, _, _) = network.joint(obs), network.dense(parted(obs))
-        slack, legal = obs["pairs"][..., SLACK], placement[..., 1:] > LEGAL
-        dense = network.pressed(obs["jobs"], slack, legal, obs["globals"].unsqueeze(1))
-        assert joint.pressed.tolist() == dense[0].tolist() == [True, False, False, False, True, True]
+        hurried = [True, False, False, False, True, True]
+        assert (joint.placement[:, 0] < LEGAL).tolist() == (placement[0, :, 0] < LEGAL).tolist() == hurried
         chosen = decide(joint, obs["jobs"])[0, :6]
-        assert (chosen > 0).tolist() == joint.pressed.tolist()
-        assert torch.equal(chosen, send(placement, obs["jobs"], dense)[0])
-        assert (Heads(joint, 6).actions()[:, :6] == 0).all()
+        assert (chosen > 0).tolist() == hurried
+        assert torch.equal(chosen, send(placement, obs["jobs"])[0])
+        assert (Heads(joint, 6).actions()[0, :6] > 0).tolist() == hurried  # as it acts, so it learns
+        obs["mask"][0, 1:3] = 0.0  # without any pool the first job may wait, pressed or not
+        assert network.dense(parted(obs))[0][0, 0, 0] > LEGAL
+        obs["mask"][0, 1:3] = 1.0
         obs["globals"][0, PENDING], obs["globals"][0, HIDDEN] = math.asinh(60.0) / 4.0, math.asinh(54.0) / 4.0
-        later = network.joint(obs).pressed  # in ten steps: 50 h
+        later = network.joint(obs).placement[:, 0] < LEGAL  # in ten steps: 50 h
         assert later.tolist() == [True, True, False, False, True, True]
         network.margin_h = None
         assert (decide(network.joint(obs), obs["jobs"])[:, :6] == 0).all()
