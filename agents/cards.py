@@ -100,7 +100,7 @@ def _rows(view: str, card: dict[str, Any]) -> dict[str, str]:
     margin = recipe["network"].get("margin_h")
     if margin is not None:
         rows["acts with"] = (
-            f"a margin: no job waits with less than {margin:g} h of slack a step until it is asked again"
+            f"a margin: {margin:g} h of slack where a job is sent, and for each step until it is asked again"
         )
     if found and found["percent"]:
         rows["measured"] = (

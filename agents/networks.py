@@ -126,8 +126,8 @@ class EntityNetwork(nn.Module):
         pair_width: X, width of the hidden layer of the pair score.
         current: column of `regions` that marks the region being decided (sequential view).
         moves: whether jobs that run or queue at a pool may be sent elsewhere; else they are not looked at.
-        margin_h: h of slack below which a job may not be left waiting, for every step until it is asked about again
-            (`_hurry`); None: it may always.
+        margin_h: h of slack left to a job where it is sent, and for every step that it is left waiting
+            (`_in_time`); None: any.
     """
 
     def __init__(
@@ -203,31 +203,36 @@ class EntityNetwork(nn.Module):
         asked = obs["jobs"].flatten(0, 1).index_select(0, rows)
         slack = obs["pairs"][..., SLACK].flatten(0, 1).index_select(0, rows)
         fleet = obs["globals"].index_select(0, env)
-        allowed = self._hurry(placing.index_select(0, rows), asked, slack, fleet)
+        allowed = self._in_time(placing.index_select(0, rows), asked, slack, fleet)
         jobs, pools, context = self._embed(obs, asked, env)
         scores, worth = self._scores(obs["pairs"].flatten(0, 1), rows, jobs, pools, context, env, allowed)
         cool = self._cooling(obs).view(n, r * N_HEADS, self.levels)
         value = self._value(context).index_add(0, env, worth)
         return Joint(rows, env, scores, cool.masked_fill(~cooling, ILLEGAL), value)
 
-    def _hurry(self, placing: Tensor, jobs: Tensor, slack: Tensor, fleet: Tensor) -> Tensor:
-        """Legal placements `[..., P+1]`, without to leave those waiting jobs `[..., Fj]` that no margin is left for.
+    def _in_time(self, placing: Tensor, jobs: Tensor, slack: Tensor, fleet: Tensor) -> Tensor:
+        """Legal placements `[..., P+1]` less those for which too little `slack [..., P]` is left.
 
-        That is: no legal pool leaves more `slack [..., P]`.
-        A policy that lets work wait for a better hour learned how long queues are and how late work comes in its own
-        worlds. Where more goes wrong, it waits too long; the margin is what it keeps for that. Where more jobs wait
-        than there are slots, a job comes round only every so many steps (by `fleet [..., Fg]`, columns of globals), and
-        the margin grows with them: else a policy that likes to wait drowns. Leases have no deadline.
+        A job `[..., Fj]` is not sent where less than the margin is left while another pool leaves it, and does not wait
+        where no pool leaves it. A policy that lets work wait for a better hour learned how long queues are and how late
+        work comes in its own worlds; where more goes wrong, it waits too long, and the margin is what it keeps for
+        that. Where more jobs wait than there are slots, a job comes round only every so many steps (by `fleet [...,
+        Fg]`, columns of globals), and to wait takes so many margins: else a policy that likes to wait drowns. Leases
+        have no deadline; jobs at a pool are there.
         """
         if self.margin_h is None:
             return placing
         legal = placing[..., 1:]
         pending, hidden = (torch.sinh(4.0 * fleet[..., k]) for k in (PENDING, HIDDEN))
         steps = (pending / (pending - hidden).clamp(min=1.0)).clamp(min=1.0)
-        most = torch.sinh(4.0 * slack.masked_fill(~legal, ILLEGAL).amax(-1))
-        free = (jobs[..., [*AT_POOL, LEASE]] > 0.5).any(-1) | ~legal.any(-1)
-        may = placing[..., 0] & ((most >= self.margin_h * steps) | free)
-        return torch.cat([may.unsqueeze(-1), legal], -1)
+        left = torch.sinh(4.0 * slack.masked_fill(~legal, ILLEGAL))
+        free = (jobs[..., [*AT_POOL, LEASE]] > 0.5).any(-1, keepdim=True)
+        late = (left < self.margin_h) & ~free
+        only = (late | ~legal).all(-1, keepdim=True)
+        hurried = (left.amax(-1, keepdim=True) < (self.margin_h * steps).unsqueeze(-1)) & legal.any(
+            -1, keepdim=True
+        )
+        return torch.cat([placing[..., :1] & ~(hurried & ~free), legal & (~late | only)], -1)
 
     def dense(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor]:
         """The same of every slot and pool, for export: a third fewer operators, and their number is what one run costs.
@@ -240,7 +245,7 @@ class EntityNetwork(nn.Module):
         """
         columns = obs["jobs"]
         placing = self._staying(obs["mask_placement"] > 0.5, columns)
-        placing = self._hurry(placing, columns, obs["pairs"][..., SLACK], obs["globals"].unsqueeze(1))
+        placing = self._in_time(placing, columns, obs["pairs"][..., SLACK], obs["globals"].unsqueeze(1))
         legal = placing[..., 1:].to(columns.dtype)
         weight = legal.amax(-1, keepdim=True)  # 1: a slot with a choice
         jobs, pools = torch.relu(self.jobs(columns)), torch.relu(self.pools(obs["pools"]))

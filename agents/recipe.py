@@ -30,7 +30,7 @@ class Network(Strict):
     margin_h: float | None = Field(
         None,
         ge=0,
-        description="hours of slack for each step until a job is asked about again: with less it may not wait (PPO)",
+        description="hours of slack left to a job where it is sent, and for every step that it is left waiting (PPO)",
     )
 
 

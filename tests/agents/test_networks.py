@@ -309,6 +309,8 @@ def test_a_job_without_a_margin_is_sent():
         assert (chosen > 0).tolist() == hurried
         assert torch.equal(chosen, send(placement, obs["jobs"])[0])
         assert (Heads(joint, 6).actions()[0, :6] > 0).tolist() == hurried  # as it acts, so it learns
+        there = torch.tensor([[1, 1], [0, 1], [1, 1], [1, 1], [1, 1], [1, 0]]) > 0
+        assert torch.equal(joint.placement[:, 1:] > LEGAL, there)  # late pools only where all are late
         obs["mask"][0, 1:3] = 0.0  # without any pool the first job may wait, pressed or not
         assert network.dense(parted(obs))[0][0, 0, 0] > LEGAL
         obs["mask"][0, 1:3] = 1.0
