@@ -286,8 +286,11 @@ class EntityNetwork(nn.Module):
 
     def open_choices(self, obs: Observation) -> Tensor:
         """What may be chosen for the head being decided (sequential view): bool `[N, A]`."""
-        legal = obs["mask"] > 0.5
-        return legal & (self._staying(legal, obs["jobs"][:, 0]) | (obs["head"][:, :1] < 0.5))
+        legal, jobs, p = obs["mask"] > 0.5, obs["jobs"][:, 0], obs["pools"].shape[1]
+        placing = self._staying(legal[:, : p + 1], jobs)
+        placing = self._in_time(placing, jobs, obs["pairs"][:, 0, :, SLACK], obs["globals"])
+        others = obs["head"][:, :1] < 0.5
+        return torch.cat([(legal[:, : p + 1] & others) | (placing & ~others), legal[:, p + 1 :] & others], 1)
 
     def _staying(self, placing: Tensor, jobs: Tensor) -> Tensor:
         """Legal placements `[..., P+1]` less the moves of jobs `[..., Fj]` at a pool, for a network that makes none."""

@@ -30,7 +30,7 @@ class Network(Strict):
     margin_h: float | None = Field(
         None,
         ge=0,
-        description="hours of slack left to a job where it is sent, and for every step that it is left waiting (PPO)",
+        description="hours of slack left to a job where it is sent, and for every step that it is left waiting",
     )
 
 
@@ -153,8 +153,6 @@ class Recipe(Strict):
             raise ValueError(
                 "ppo.cooling: false keeps a demonstrator's set-points; name one, warm_start.policy"
             )
-        if self.network.margin_h is not None and self.algo == "dqn":
-            raise ValueError("network.margin_h: DQN keeps no margin; leave it out")
         if self.worlds and self.algo == "dqn":
             raise ValueError(
                 "worlds: a replay buffer holds one shape of observation; DQN learns in one world"

@@ -19,9 +19,11 @@ from torch.nn import functional
 
 from agents.sb3.dqn import MaskedDQN, random_legal
 from agents.training.learner import Learner
+from gcn_env.observation import PAIRS
 
 Array = npt.NDArray[Any]
 Choose = Callable[[dict[str, Array]], Array]
+COST = PAIRS.index("cost")
 SAMPLES = 2048  # observations from which column statistics are taken
 LOOK = 64  # vector steps of the look around where environments are not spread
 VALUE_WEIGHT = 0.1  # of the value's squared error beside the imitation: heavy tails must not crowd it out
@@ -179,6 +181,14 @@ def _tensors(obs: dict[str, Array], device: torch.device) -> dict[str, Tensor]:
     return {k: torch.from_numpy(v).to(device) for k, v in obs.items()}
 
 
+def nearest_open(obs: dict[str, Array], actions: Array, open_: Array) -> Array:
+    """Choices `[B]` of the sequential view; where the network may not make one, to leave the job, else the cheapest."""
+    rows = np.arange(len(actions))
+    usd = np.where(open_[:, 1 : 1 + obs["pools"].shape[1]], obs["pairs"][:, 0, :, COST], np.inf)
+    instead = np.where(open_[:, 0], 0, 1 + usd.argmin(1))
+    return np.where(open_[rows, actions], actions, instead)
+
+
 def _demonstrate(learner: Learner, choose: Choose, say: Say) -> None:
     start, env = learner.recipe.warm_start, learner.env
     model: Any = learner.model
@@ -187,9 +197,7 @@ def _demonstrate(learner: Learner, choose: Choose, say: Say) -> None:
     model.replay_buffer.demonstrating = True
     steps = -(-start.steps // env.num_envs)
     for t in range(steps):
-        actions = choose(obs)
-        open_ = np.take_along_axis(model.open_choices(obs), actions[:, None], 1)[:, 0]
-        actions = np.where(open_ > 0.5, actions, 0)  # a network that moves no jobs cannot learn moves
+        actions = nearest_open(obs, choose(obs), model.open_choices(obs))
         new, reward, done, infos = env.step(actions)
         model.replay_buffer.add(obs, new, actions, reward, done, infos)
         obs = new

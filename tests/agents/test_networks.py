@@ -22,7 +22,9 @@ from agents.networks import (
     send,
 )
 from agents.sb3.ppo import Heads
+from agents.training.warmstart import nearest_open
 from gcn_env.core.state import N_HEADS
+from gcn_env.observation import PAIRS
 from tests.agents.fakes import COLUMNS, CURRENT, FakeSim, world
 
 pytestmark = pytest.mark.stepless
@@ -319,6 +321,30 @@ def test_a_job_without_a_margin_is_sent():
         assert later.tolist() == [True, True, False, False, True, True]
         network.margin_h = None
         assert (decide(network.joint(obs), obs["jobs"])[:, :6] == 0).all()
+
+
+def test_margins_hold_in_the_sequential_view():
+    """Pools in time, no waiting where none is, set-points as they were; a demonstrator keeps to it too."""
+    network = EntityNetwork(COLUMNS, LEVELS, width=8, pair_width=8, current=CURRENT, margin_h=5.0)
+    sim = FakeSim(world(pools=2, levels=LEVELS), 5, view="sequential")
+    sim.reset(np.arange(5))
+    obs = {k: torch.from_numpy(v.copy()) for k, v in sim.obs.items()}
+    obs["jobs"][..., [*AT_POOL, LEASE]] = obs["globals"][:, HIDDEN] = 0.0
+    obs["mask"][:, :3] = 1.0
+    obs["head"][:] = 0.0
+    obs["head"][:4, 0] = obs["head"][4, 1] = 1.0
+    hours = torch.tensor([[4.0, 9.0], [9.0, 9.0], [4.0, 3.0], [4.0, 3.0], [4.0, 3.0]])
+    obs["pairs"][:, 0, :, SLACK] = torch.asinh(hours) / 4.0
+    obs["jobs"][3, 0, LEASE] = 1.0
+    found = network.open_choices(obs)
+    wanted = torch.tensor([[1, 0, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]]) > 0
+    assert torch.equal(found[:, :3], wanted)
+    assert torch.equal(found[4], obs["mask"][4] > 0.5)
+    with torch.no_grad():
+        assert torch.equal(network.sequential(obs)[0] > LEGAL, found)
+    obs["pairs"][:, 0, :, PAIRS.index("cost")] = torch.tensor([[1.0, 2.0]] * 4 + [[2.0, 1.0]])
+    given = {k: v.numpy() for k, v in obs.items()}
+    assert nearest_open(given, np.array([1, 2, 0, 0, 1]), found.numpy()).tolist() == [0, 2, 1, 0, 1]
 
 
 def test_jobs_at_a_pool_are_not_looked_at_without_moves():
