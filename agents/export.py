@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import tempfile
 import warnings
 from pathlib import Path
@@ -204,15 +205,21 @@ def training_card(spec: str) -> dict[str, Any]:
 
 
 def export_spec(
-    named: str, out: str, scenario: str | None = None, data: str | None = None, sign_with: str | None = None
-) -> Bundle:
-    """`export` of a run folder or a policy spec, in its own scenario unless another is named."""
+    named: str, out: str, scenario: str | None = None, data: str | None = None, sign_with: str | None = None,
+    margin_h: float | None = None,
+) -> Bundle:  # fmt: skip
+    """`export` of a run folder or a policy spec, in its own scenario unless another is named, with another margin."""
+    if margin_h is not None and not 0.0 <= margin_h < math.inf:
+        raise UserError(f"--margin-h {margin_h:g}: wanted hours of slack, at least 0")
     spec = named if ":" in named else f"run:{named}"
     card = training_card(spec)
     own = Path(spec.partition(":")[2]) / "scenario.yaml"
     world = load_world(scenario or (str(own) if own.is_file() else "default"), data_dir=data)
-    name = Path(spec.partition(":")[2]).name
-    return export(load(spec, world), world, out, name, card, sign_with)
+    name, policy = Path(spec.partition(":")[2]).name, load(spec, world)
+    if margin_h is not None and isinstance(policy, TrainedPolicy):
+        policy.net.margin_h = margin_h
+        card["margin_h"] = margin_h
+    return export(policy, world, out, name, card, sign_with)
 
 
 def envelope(given: dict[str, Array]) -> dict[str, list[list[float]]]:

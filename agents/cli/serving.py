@@ -22,6 +22,10 @@ def add(verbs: Any) -> None:
     out.add_argument(
         "--sign", default=None, metavar="KEY", help="PEM file of an Ed25519 private key to sign with"
     )
+    out.add_argument(
+        "--margin-h", type=float, default=None, metavar="HOURS",
+        help="slack left to a job where it is sent, and for every step that it waits (default: as it was trained)",
+    )  # fmt: skip
     check = verbs.add_parser("verify", help="check a bundle as a server would, and say what it is")
     check.add_argument("bundle", metavar="DIR")
     check.add_argument(
@@ -124,7 +128,7 @@ def _bundle(args: argparse.Namespace) -> None:
     if args.verb == "export":
         from agents.export import export_spec
 
-        export_spec(args.policy, args.out, args.scenario, args.data, args.sign)
+        export_spec(args.policy, args.out, args.scenario, args.data, args.sign, args.margin_h)
         print(f"wrote {args.out}")
         bundle = open_bundle(args.out)
     else:

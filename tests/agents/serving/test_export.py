@@ -97,6 +97,20 @@ def test_rules_and_existing_folders_are_refused(exported, tmp_path):
         export(fresh_policy(), world(), exported, "again", {})
 
 
+def test_another_margin_can_be_exported(monkeypatch, tmp_path):
+    from agents import export
+
+    seen = []
+    monkeypatch.setattr(
+        export, "export", lambda policy, *rest: seen.append((policy.net.margin_h, rest[3]["margin_h"]))
+    )
+    export.export_spec("trained:ppo-default", tmp_path / "x", margin_h=8.0)
+    assert seen == [(8.0, 8.0)]
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="at least 0"):
+            export.export_spec("trained:ppo-default", tmp_path / "x", margin_h=wrong)
+
+
 def test_serving_loads_no_torch(exported):
     code = (
         "import sys, agents.serving.server, agents.adapters.simulator\n"
