@@ -11,6 +11,7 @@ Shapes: N observations, Q slots, P pools, R regions, M jobs with a choice, L lev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -224,15 +225,12 @@ class EntityNetwork(nn.Module):
             return placing
         legal = placing[..., 1:]
         pending, hidden = (torch.sinh(4.0 * fleet[..., k]) for k in (PENDING, HIDDEN))
-        steps = (pending / (pending - hidden).clamp(min=1.0)).clamp(min=1.0)
-        left = torch.sinh(4.0 * slack.masked_fill(~legal, ILLEGAL))
-        free = (jobs[..., [*AT_POOL, LEASE]] > 0.5).any(-1, keepdim=True)
-        late = (left < self.margin_h) & ~free
-        only = (late | ~legal).all(-1, keepdim=True)
-        hurried = (left.amax(-1, keepdim=True) < (self.margin_h * steps).unsqueeze(-1)) & legal.any(
-            -1, keepdim=True
-        )
-        return torch.cat([placing[..., :1] & ~(hurried & ~free), legal & (~late | only)], -1)
+        steps = (pending / (pending - hidden).clamp(min=1.0)).clamp(min=1.0).unsqueeze(-1)
+        bound = ~(jobs[..., [*AT_POOL, LEASE]] > 0.5).any(-1, keepdim=True) & legal.any(-1, keepdim=True)
+        most = slack.masked_fill(~legal, ILLEGAL).amax(-1, keepdim=True)
+        least = math.asinh(self.margin_h) / 4.0  # as the column is compressed
+        waits = placing[..., :1] & ~(bound & (torch.sinh(4.0 * most) < self.margin_h * steps))
+        return torch.cat([waits, legal & ~(bound & (most >= least) & (slack < least))], -1)
 
     def dense(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor]:
         """The same of every slot and pool, for export: a third fewer operators, and their number is what one run costs.
