@@ -288,7 +288,7 @@ class EntityNetwork(nn.Module):
         placing = self._staying(legal[:, : p + 1], jobs)
         placing = self._in_time(placing, jobs, obs["pairs"][:, 0, :, SLACK], obs["globals"])
         others = obs["head"][:, :1] < 0.5
-        return torch.cat([(legal[:, : p + 1] & others) | (placing & ~others), legal[:, p + 1 :] & others], 1)
+        return torch.cat([legal[:, : p + 1] & (placing | others), legal[:, p + 1 :]], 1)
 
     def _staying(self, placing: Tensor, jobs: Tensor) -> Tensor:
         """Legal placements `[..., P+1]` less the moves of jobs `[..., Fj]` at a pool, for a network that makes none."""

@@ -82,8 +82,8 @@ class Heads:
         placement any of them, for a set-point the next lower and the next higher level.
 
         Returns:
-            Mean over placement heads with a choice, mean over cooling heads with a choice, share of equal
-            choices.
+            Mean over placement heads where the demonstrator's choice is open, mean over cooling heads with a choice,
+            share of equal choices among these.
         """
         place, cool = self._split(actions)
         allowed = self.joint.placement > LEGAL

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from agents.sb3.dqn import MaskedDQN, random_legal
 from agents.training.learner import Learner
-from gcn_env.observation import PAIRS
+from gcn_env.core.state import N_HEADS
+from gcn_env.observation import PAIRS, REGIONS
 
 Array = npt.NDArray[Any]
 Choose = Callable[[dict[str, Array]], Array]
@@ -229,9 +230,6 @@ class OneHead:
 
     def __call__(self, obs: dict[str, Array]) -> Array:
         """Choices `[B]` of the heads being decided."""
-        from gcn_env.core.state import N_HEADS
-        from gcn_env.observation import REGIONS
-
         b, p = obs["pools"].shape[:2]
         r = obs["regions"].shape[1]
         head = obs["head"].argmax(1)
