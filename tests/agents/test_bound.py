@@ -122,6 +122,7 @@ def test_below_every_rule_on_that_day(small):
         assert usd <= kpis(ledger.terms_sum, ledger.flows_sum, ledger.counts_sum)[0, 0]
 
 
+@pytest.mark.slow
 def test_below_every_rule_on_many_days():
     w = world()
     usd, seeds = bills(w, RULES, 16)

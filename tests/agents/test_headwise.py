@@ -128,6 +128,7 @@ def test_worlds_must_have_equal_levels():
         build(world(), small(), "cpu", fake, [world(levels=5)])
 
 
+@pytest.mark.slow
 def test_plants_of_further_worlds_are_drawn_one_by_one():
     drawn = recipes.checked({"worlds": ["default", "default"], "random_plants": 4}, "test").further(None)
     alone = load_world("default", {"random_plants": 5})

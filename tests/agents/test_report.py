@@ -96,6 +96,7 @@ def test_json_holds_every_episode(written):
     assert data["verdict"] == list(comparison.sentences)
 
 
+@pytest.mark.slow
 def test_equal_results_give_equal_files(written, tmp_path):
     out, _, _ = written
     report.write(tmp_path, results(), META, extra={"Scenario": "Five regions."})
@@ -271,6 +272,7 @@ def test_money_and_number():
     assert [number(x) for x in (0.12345, 999.9, 12345.6)] == ["0.123", "1,000", "12,346"]
 
 
+@pytest.mark.slow
 def test_rules_are_reported_without_torch(root, tmp_path):
     code = (
         "import sys, pathlib; from tests.agents.results_fixture import results; from agents import report;"

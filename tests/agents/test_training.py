@@ -99,6 +99,7 @@ def same(a, b, path=""):
         assert a == b or (a != a and b != b), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algo", "stop"), [("ppo", 3), ("dqn", 30)])
 def test_a_resumed_run_equals_one_that_never_stopped(tmp_path, algo, stop):
     recipe = small(algo)
@@ -108,6 +109,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path, algo, stop):
     assert whole["learner"]["num_timesteps"] >= recipe.timesteps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 def test_seeds_decide_everything(tmp_path, algo):
     first = finish(tmp_path / "a", small(algo))
@@ -182,6 +184,7 @@ train(world(), recipe, runs.create(Path({path!r}), recipe, world(), "x"), quiet=
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("algo", ["ppo", pytest.param("dqn", marks=pytest.mark.long)])
 def test_a_killed_run_leaves_a_whole_checkpoint(tmp_path, algo):
@@ -291,6 +294,7 @@ class Greedy:
         return np.concatenate([best, (cool[..., 1] > 0).astype(int)], 1), state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 def test_imitation_copies_a_rule(monkeypatch, tmp_path, algo):
     from agents import policy as policies

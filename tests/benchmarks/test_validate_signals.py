@@ -86,6 +86,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_says(folder, tmp_path, capsys):
     out = tmp_path / "report"
     page = tmp_path / "page.md"

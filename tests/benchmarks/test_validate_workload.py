@@ -114,6 +114,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_table_figures_and_json(folder, tmp_path, capsys):
     out = tmp_path / "out"
     page = tmp_path / "page.md"

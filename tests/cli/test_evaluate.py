@@ -44,6 +44,7 @@ def test_a_report_is_written(first, root):
     assert again.fingerprint == data["meta"]["scenario_fingerprint"]
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_gives_the_same_bytes(first, root, tmp_path, monkeypatch):
     before = {p: (first / p).read_bytes() for p in ("results.json", "report.md", "figures/cost_by_term.png")}
     assert call(root, first, *TWO, "--quiet") == 2  # not without being told
@@ -144,6 +145,7 @@ def test_the_scenario_of_a_run_is_the_default(tmp_path):
     assert evaluate.scenario_of(["rules", "run:nowhere"]) == "default"
 
 
+@pytest.mark.slow
 def test_rules_are_evaluated_without_torch(root, tmp_path):
     scenario = str(root / "configs" / "scenarios" / "smoke.yaml")
     words = [*TWO, "--quiet", "--scenario", scenario, "--out", str(tmp_path / "out")]
@@ -152,6 +154,7 @@ def test_rules_are_evaluated_without_torch(root, tmp_path):
     succeeds([sys.executable, "-c", code], root, PYTHONPATH=str(root))
 
 
+@pytest.mark.slow
 def test_the_bound_is_a_row_and_an_interrupt_leaves_it_out(root, tmp_path, monkeypatch):
     from agents import bound
 

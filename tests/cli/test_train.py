@@ -23,6 +23,7 @@ QUICK = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 def test_a_run_from_start_to_evaluation(tmp_path, algo, capsys):
     run = tmp_path / "run"
@@ -103,6 +104,7 @@ def test_words_that_are_no_flags_exit_2(capsys):
     assert stopped.value.code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGTERM")
 def test_sigterm_saves_as_ctrl_c_does_and_says_how_to_go_on(tmp_path, root):
     run = tmp_path / "run"

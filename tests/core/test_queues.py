@@ -48,6 +48,7 @@ def deterministic_wait(load):
     return 0.5 * load / (1.0 - load)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @pytest.mark.parametrize(
     ("servers", "load", "law", "wait"),

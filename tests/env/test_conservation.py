@@ -254,6 +254,7 @@ def test_every_event_in_brief():
     audited(make(overrides=EVENTS, autoreset=False), 4, 6, wild_actions)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @settings(max_examples=40)
 @given(worlds, choices, seeds)

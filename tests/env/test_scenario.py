@@ -63,6 +63,7 @@ def test_compiled_worlds_are_whole(name):
     assert set(w.bank.split_rows) == {"train", "validation", "test"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="no folder of recorded data here")
 def test_the_real_scenario_compiles():
     w = gcn_env.load_world("real", None, DATA)

@@ -17,6 +17,7 @@ def test_a_storm_in_brief():
     assert (counts >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_ten_thousand_steps_of_storms():
     """64 environments, 160 steps of all kinds of actions; a region that is down comes back when power does."""

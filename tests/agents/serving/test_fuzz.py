@@ -106,6 +106,7 @@ def seeds(snapshots):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_ten_thousand_requests(fuzzed, snapshots):
     """No crash (5xx but 503), no growth, no action without the token; a good request works before and after."""
     import tracemalloc
@@ -193,6 +194,7 @@ def agrees(operation, base):
     run()
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(server, client, snapshots):
     """Requests that fit the schema, in all kinds that it allows: every answer is one that the document names."""
     schemathesis = pytest.importorskip("schemathesis")

@@ -180,6 +180,7 @@ def test_rights_are_those_that_are_used(cluster, manager):
         assert subject["name"] == binding["roleRef"]["name"]
 
 
+@pytest.mark.slow
 def test_the_command_itself(root, tmp_path):
     """`python -m agents gates`, with a kubeconfig, killed without a word and started anew; SIGTERM ends it."""
     kube, policy = FakeKube(), FakePolicy(lambda job, pools: "us/gpu")
