@@ -35,8 +35,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.bound import dual, program
-from agents.bound.episode import replay
-from agents.bound.model import haul, rates, sites, traffic_of, work_of
+from agents.bound.episode import Episode, replay
+from agents.bound.model import Rates, Sites, Traffic, Work, haul, rates, sites, traffic_of, work_of
 from agents.bound.plants import Envelope
 from gcn_env.core.params import BATCH, HPC, TRAINING
 from gcn_env.errors import UserError
@@ -75,16 +75,29 @@ def bounds(
     seeds = [int(s) for s in seeds]
     envelope, usd, terms = Envelope(world), [], []
     for k, seed in enumerate(seeds):
-        one, split_up = _episode(world, seed, split, envelope)
-        usd.append(one)
-        terms.append([split_up.get(t, 0.0) for t in TERMS[:-1]])
-        terms[-1].append(one - sum(terms[-1]))
+        of = solved(world, seed, split, envelope)
+        usd.append(value(world, of))
+        terms.append([of.terms.get(t, 0.0) for t in TERMS[:-1]])
+        terms[-1].append(usd[-1] - sum(terms[-1]))
         if progress is not None:
             progress((k + 1) / len(seeds))
     return Bounds(np.array(usd), np.array(terms).reshape(len(usd), len(TERMS)))
 
 
-def _episode(world: World, seed: int, split: str, envelope: Envelope) -> tuple[float, dict[str, float]]:
+class Solved(NamedTuple):
+    """One episode's coefficients and what the linear program says of them."""
+
+    episode: Episode
+    rate: Rates
+    works: list[Work]
+    leases: list[Traffic]
+    sites: tuple[Sites, Sites]  # lines close at typical node powers, and at those of the program's optimum
+    shadow: dual.Prices
+    terms: dict[str, float]  # USD that the optimum pays
+
+
+def solved(world: World, seed: int, split: str, envelope: Envelope) -> Solved:
+    """The linear program of an episode, solved."""
     episode = replay(world, seed, split)
     rate = rates(world)
     works = [w for w in (work_of(world, episode, k) for k in (TRAINING, BATCH, HPC)) if len(w.due)]
@@ -93,9 +106,13 @@ def _episode(world: World, seed: int, split: str, envelope: Envelope) -> tuple[f
     site = sites(world, episode, envelope, near)
     shadow, node_kw, terms = program.solve(world, site, rate, program.heavy(works, rate), leases)
     closer = sites(world, episode, envelope, node_kw / world.params.geo.design_kw[:, None])
-    best = max(sum(dual.total(world, s, rate, works, leases, shadow).values()) for s in (site, closer))
-    always = haul(world, episode)[2] + world.params.geo.link_usd * episode.hours
-    return best + always, terms
+    return Solved(episode, rate, works, leases, (site, closer), shadow, terms)
+
+
+def value(world: World, of: Solved) -> float:
+    """USD that no policy can undercut in that episode."""
+    best = max(sum(dual.total(world, s, of.rate, of.works, of.leases, of.shadow).values()) for s in of.sites)
+    return best + haul(world, of.episode)[2] + world.params.geo.link_usd * of.episode.hours
 
 
 def refuse(world: World) -> None:
