@@ -51,6 +51,7 @@ def measure(config: str, scenario: str, timesteps: int, threads: int, ahead: boo
     learner = build(load_world(scenario), recipe)
     model: Any = learner.model
     learner.start(learner.env.reset())
+    learner.freeze()  # as after imitation
     watch = Watch()
     gatherer = hand_over(learner, Beside(learner)) if ahead else None
     if gatherer is None:
