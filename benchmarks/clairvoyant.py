@@ -87,11 +87,11 @@ class Player:
             held = np.array(
                 [devices_needed(kind, jobs.gang[b, j], s) if s > 0 else 0 for s in fleet.speed[kind]]
             )
-            fits = legal[q] & (room >= held)
             if kind == INFERENCE:
                 if choices[q] > 0:
                     room[choices[q] - 1] -= held[choices[q] - 1]
                 continue
+            fits = legal[q] & (room >= held)
             usd, wait = self._job(j, legal[q], fits)
             if wait or not fits.any():
                 choices[q] = 0 if wait else choices[q]
