@@ -1,11 +1,12 @@
-"""How much of the way to the clairvoyant bound exists: whole jobs, played in the simulator by someone told the future.
+"""How much of the way to the clairvoyant bound there is at least: whole jobs, placed by a player that knows the week.
 
 The bound (`agents.bound`) lets jobs stop, move and go on for nothing. This player may do what policies may and no more:
 it sends whole jobs to pools in the simulator. But it knows the week's prices, carbon and weather, and what an hour of
 every device and a kW of every peak is worth in the bound's program (its shadow prices). A job goes where and when that,
-its haul and its lateness come to least; leases and cooling are another policy's. It has two numbers to choose (below),
-and what it pays in a week is the least over the pairs tried: it knows the week. So a policy with perfect knowledge can
-reach at least this, and the best of them lies between it and the bound.
+its haul and its lateness come to least; leases, cooling and urgent jobs that have room nowhere are another policy's. It
+has two numbers to set, and what it pays in a week is the least over the settings tried: it knows the week. So perfect
+knowledge reaches at least this far; the best way lies between it and the bound. It is greedy, one job after the other,
+and takes hours in which the grid is out for free, as the program does.
 
     python benchmarks/clairvoyant.py             # `default`, 20 test weeks, to reports/clairvoyant.md and .json
     python benchmarks/clairvoyant.py --results reports/default/results.json   # beside an evaluation of the same weeks
@@ -24,7 +25,7 @@ import numpy as np
 
 from agents import bound
 from agents.bound import dual
-from agents.bound.model import haul
+from agents.bound.model import haul, settled_usd
 from agents.bound.plants import Envelope
 from agents.evaluation import episode_seeds
 from agents.policy import load
@@ -42,8 +43,9 @@ from gcn_env.sim import Sim
 
 LEGAL = PAIRS.index("legal")
 NEVER_H = 1e6
-# (slack in hours below which a job no longer waits for a better hour, share that waiting must save)
-PAIRS_TRIED = ((2.0, 0.01), (3.0, 0.02), (4.0, 0.01), (6.0, 0.02), (6.0, 0.05))
+BEST = "the best of these in each week"
+# (h of slack below which a job no longer waits for a better hour, share of the later cost that waiting must save)
+SETTINGS = ((2.0, 0.01), (3.0, 0.02), (4.0, 0.01), (6.0, 0.02), (6.0, 0.05))
 
 
 class Future(NamedTuple):
@@ -58,8 +60,7 @@ class Future(NamedTuple):
 def future(world: World, seed: int, split: str, envelope: Envelope) -> Future:
     """Solve the program of an episode."""
     of = bound.solved(world, seed, split, envelope)
-    node = dual.node_usd(of.sites[1], of.shadow)[world.pool_region]
-    usd = of.rate.kw[:, :, -1, None] * node + of.shadow.capacity
+    usd = dual.full_clock_usd(world, of.sites[1], of.rate, of.shadow)
     usd_gb, h_gb, _ = haul(world, of.episode)
     summed = np.concatenate([np.zeros_like(usd[..., :1]), usd.cumsum(2)], 2)
     h_gb = np.minimum(h_gb, NEVER_H)  # no link leads there
@@ -70,7 +71,7 @@ class Player:
     """Chooses for the pending jobs of one environment `b` of a simulator."""
 
     def __init__(self, sim: Sim, b: int, told: Future, urgent_h: float, gain: float) -> None:
-        """See `PAIRS_TRIED`."""
+        """`told` of this environment; the numbers are `SETTINGS`'."""
         self.world, self.b, self.told = sim.world, b, told
         self.clock, _, _, self.jobs, self.pools, *_ = sim.state
         self.urgent_h, self.gain = urgent_h, gain
@@ -111,7 +112,7 @@ class Player:
     def _job(self, j: int, legal: np.ndarray, fits: np.ndarray) -> tuple[np.ndarray, bool]:
         """(USD [P] if it starts now, whether it had better wait)."""
         world, jobs, b, told = self.world, self.jobs, self.b, self.told
-        fleet, geo, money = world.params.fleet, world.params.geo, world.params.money
+        fleet, geo = world.params.fleet, world.params.geo
         kind, gang, now, region = jobs.kind[b, j], jobs.gang[b, j], self._now(), fleet.region
         speed = np.maximum(fleet.speed[kind], 1e-9)
         run = (jobs.work[b, j] / speed)[:, None]
@@ -121,9 +122,7 @@ class Player:
         starts = np.concatenate([[now], np.arange(np.floor(now) + 1.0, last)])
         begin = starts + hours[:, None]
         end = begin + run
-        able = fleet.speed[kind] > 0.0
-        kw = fleet.idle_kw + (fleet.peak_kw - fleet.idle_kw) * fleet.load[kind]
-        left_usd = float((kw * money.outlook_usd[region] / speed)[able].mean())  # as the settlement prices it
+        left_usd = settled_usd(world, kind, np.flatnonzero(fleet.speed[kind] > 0.0)).mean()
         left = np.clip(end - last, 0.0, run) * speed[:, None]
         due = float(jobs.deadline[b, j] - self.clock.start_h[b])
         usd = gang * (self._between(kind, begin, end) + left * left_usd) + move[:, None]
@@ -136,13 +135,19 @@ class Player:
 
 
 def play(
-    world: World, seeds: list[int], split: str, other: str, told: list[Future], urgent_h: float, gain: float
+    world: World,
+    seeds: list[int],
+    split: str,
+    other: str,
+    futures: list[Future],
+    urgent_h: float,
+    gain: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """USD by term [E, len(TERMS)], and choices that were refused [E]; `other` does the rest."""
+    """USD by term [E, len(TERMS)], and illegal choices [E]; `other` does the rest."""
     policy, state = load(other, world), None
     sim = Sim(world, len(seeds), split=split, autoreset=False)
     sim.reset(np.array(seeds, np.uint64))
-    players = [Player(sim, b, t, urgent_h, gain) for b, t in enumerate(told)]
+    players = [Player(sim, b, t, urgent_h, gain) for b, t in enumerate(futures)]
     for _ in range(world.horizon):
         actions, state = policy.predict(sim.obs, state)
         for b, player in enumerate(players):
@@ -152,47 +157,67 @@ def play(
     return ledger.terms_sum.copy(), ledger.counts_sum[:, COUNTS.index("illegal")].copy()
 
 
-def shares(results: dict[str, Any], seeds: list[int], best: np.ndarray, floor: np.ndarray) -> dict[str, Any]:
-    """Of an evaluation of the same weeks: each policy's mean, and its share of the ways from the best rule."""
-    n = len(seeds)
-    if results["seeds"][:n] != [str(s) for s in seeds]:
+def read_results(path: Path, world: World, split: str, seeds: list[int]) -> dict[str, Any]:
+    """An evaluation of the same episodes: results.json.
+
+    Raises:
+        UserError: if it is none, or of other episodes.
+    """
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+        meta = results["meta"]
+        theirs = (meta["scenario_fingerprint"], meta["config"]["split"], results["seeds"][: len(seeds)])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise UserError(f"--results: {path} is no results.json of an evaluation ({e})") from None
+    if theirs != (world.fingerprint, split, [str(s) for s in seeds]):
         raise UserError(
-            "--results: other episodes; use the same scenario, --seed, --split and at least --episodes"
+            f"--results: {path} is of other episodes; evaluate this scenario with the same --split and --seed, "
+            f"and at least {len(seeds)} episodes"
         )
-    usd = {name: np.array(p["total_usd"][:n]) for name, p in results["policies"].items()}
-    rule = usd[results["reference"]]
-    return {
-        name: {
-            "mean_usd": float(x.mean()),
-            "share_to_player": float((rule - x).mean() / (rule - best).mean()),
-            "share_to_bound": float((rule - x).mean() / (rule - floor).mean()),
-        }
-        for name, x in usd.items()
-        if name in results["learned"] or name == results["reference"]
-    }  # fmt: skip
+    return results
+
+
+def rows(found: dict[str, Any], results: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """By player, policy and bound: mean and interquartile mean, and shares of the ways from the best rule."""
+    usd = {
+        f"settings {u:g} h, {100 * g:g} %": x
+        for (u, g), x in zip(found["settings"], found["usd"], strict=True)
+    }
+    usd |= {BEST: found["best_usd"], "bound": found["bound_usd"]}
+    if results is not None:
+        n = len(found["seeds"])
+        shown = (results["reference"], *results["learned"])
+        usd = {name: results["policies"][name]["total_usd"][:n] for name in shown} | usd
+    out = [
+        {"name": k, "mean_usd": float(np.mean(x)), "iqm_usd": float(iqm(np.array(x)))} for k, x in usd.items()
+    ]
+    if results is not None:
+        at = {row["name"]: row["iqm_usd"] for row in out}
+        rule = at[results["reference"]]
+        for row in out:
+            row["to_player"], row["to_bound"] = (
+                (rule - row["iqm_usd"]) / (rule - at[end]) if rule > at[end] else None
+                for end in (BEST, "bound")
+            )
+    return out
 
 
 def page(found: dict[str, Any], command: str) -> str:
     """The findings as Markdown."""
-    weeks = len(found["seeds"])
     out = [
-        f"# Told the future: `{found['scenario']}`\n",
-        f"{weeks} {found['split']} episodes, leases and cooling `{found['other']}`. `{command}`\n",
-        "| | mean USD | interquartile mean |", "|---|---:|---:|",
+        f"# Knowing the week: `{found['scenario']}`\n",
+        f"{len(found['seeds'])} {found['split']} episodes, the rest by `{found['other']}`. `{command}`\n",
+        "Settings: slack down to which a job waits, and for what saving. Shares: of the ways from the best rule, by "
+        "interquartile means.\n",
+        "| | mean, USD | interquartile mean | to the best player | to the bound |", "|---|---:|---:|---:|---:|",
     ]  # fmt: skip
-    rows = [(f"waits down to {u:g} h of slack, for {100 * g:g} %", x) for (u, g), x in
-            zip(found["pairs"], found["usd"], strict=True)]  # fmt: skip
-    rows += [("**the best of these in each**", found["best_usd"]), ("bound", found["bound_usd"])]
-    out += [f"| {name} | {np.mean(x):,.0f} | {iqm(np.array(x)):,.0f} |" for name, x in rows]
-    if found["policies"]:
-        out += ["", "| policy | mean USD | share of the way from the best rule to the best player | to the bound |",
-                "|---|---:|---:|---:|"]  # fmt: skip
-        out += [
-            f"| {name} | {p['mean_usd']:,.0f} | {p['share_to_player']:.0%} | {p['share_to_bound']:.0%} |"
-            for name, p in found["policies"].items()
-        ]
-    names = ", ".join(f"{k} {v:,.0f}" for k, v in found["terms"].items() if abs(v) >= 0.5)
-    return "\n".join([*out, "", f"The best player's bill by term (means, USD): {names}.", ""])
+    for row in found["rows"]:
+        parts = ("" if row.get(k) is None else f"{row[k]:.0%}" for k in ("to_player", "to_bound"))
+        out.append(
+            f"| {row['name']} | {row['mean_usd']:,.0f} | {row['iqm_usd']:,.0f} | {' | '.join(parts)} |"
+        )
+    terms = ", ".join(f"{k} {v:,.0f}" for k, v in found["terms"].items() if abs(v) >= 0.5)
+    return "\n".join([*out, "", f"The best player's bill by term (means, USD): {terms}.", ""])
 
 
 def measured(args: argparse.Namespace) -> dict[str, Any]:
@@ -203,24 +228,26 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     """
     world = load_world(args.scenario)
     bound.refuse(world)
-    seeds, envelope, told = [int(s) for s in episode_seeds(args.seed, args.episodes)], Envelope(world), []
+    seeds = [int(s) for s in episode_seeds(args.seed, args.episodes)]
+    results = read_results(args.results, world, args.split, seeds) if args.results else None
+    envelope, futures = Envelope(world), []
     for k, seed in enumerate(seeds):
-        told.append(future(world, seed, args.split, envelope))
-        print(f"program {k + 1} of {len(seeds)}: bound {told[-1].bound:,.0f} USD", file=sys.stderr)
+        futures.append(future(world, seed, args.split, envelope))
+        print(f"program {k + 1} of {len(seeds)}: bound {futures[-1].bound:,.0f} USD", file=sys.stderr)
     terms = []
-    for pair in PAIRS_TRIED:
-        terms.append(play(world, seeds, args.split, args.other, told, *pair)[0])
-        print(f"played {pair}: {terms[-1].sum(1).mean():,.0f} USD", file=sys.stderr)
+    for setting in SETTINGS:
+        paid, illegal = play(world, seeds, args.split, args.other, futures, *setting)
+        assert not illegal.any(), "the player did what policies may not"
+        terms.append(paid)
+        print(f"played {setting}: {paid.sum(1).mean():,.0f} USD", file=sys.stderr)
     usd = np.array([t.sum(1) for t in terms])
-    best, floor = usd.min(0), np.array([t.bound for t in told])
     won = np.array(terms)[usd.argmin(0), np.arange(len(seeds))].mean(0)
-    results = json.loads(args.results.read_text()) if args.results else None
-    return {
-        "scenario": world.name, "split": args.split, "seeds": seeds, "other": args.other, "pairs": PAIRS_TRIED,
-        "usd": usd.tolist(), "best_usd": best.tolist(), "bound_usd": floor.tolist(),
+    found = {
+        "scenario": world.name, "split": args.split, "seeds": seeds, "other": args.other, "settings": SETTINGS,
+        "usd": usd.tolist(), "best_usd": usd.min(0).tolist(), "bound_usd": [f.bound for f in futures],
         "terms": dict(zip(TERMS.names, won.tolist(), strict=True)),
-        "policies": shares(results, seeds, best, floor) if results else {},
     }  # fmt: skip
+    return {**found, "rows": rows(found, results)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -232,9 +259,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="base of the episode seeds")
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
-    parser.add_argument(
-        "--other", default="rule:cost-greedy+mpc", help="joint policy that cools and places leases"
-    )
+    parser.add_argument("--other", default="rule:cost-greedy+mpc", help="joint policy that does the rest")
     parser.add_argument("--results", type=Path, help="results.json of an evaluation of the same episodes")
     parser.add_argument(
         "--out", type=Path, default=Path("reports/clairvoyant"), help="OUT.md and OUT.json are written"

@@ -30,10 +30,16 @@ class Prices(NamedTuple):
     idle: Array  # [len(traffic)] USD per device-hour covered by no live lease
 
 
+def full_clock_usd(world: World, site: Sites, rate: Rates, prices: Prices) -> Array:
+    """USD [K, P, H] of an hour of a busy device at full clock."""
+    node = node_usd(site, prices)[world.pool_region]
+    return np.asarray(rate.kw[:, :, -1, None] * node + prices.capacity)
+
+
 def device_usd(world: World, site: Sites, rate: Rates, prices: Prices) -> Array:
     """USD [K, P, H] of an hour of run at full clock on a device, or of the same work at the clock that is cheapest."""
     node = node_usd(site, prices)[world.pool_region]
-    full = rate.kw[:, :, -1, None] * node + prices.capacity
+    full = full_clock_usd(world, site, rate, prices)
     for i in range(rate.kw.shape[2] - 1):
         time = rate.time[:, i, None, None]
         usd = np.minimum(rate.kw[:, :, i, None] * node, rate.kw[:, :, i + 1, None] * node)

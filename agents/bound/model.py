@@ -175,9 +175,18 @@ def haul(world: World, episode: Episode) -> tuple[Array, Array, float]:
     return usd, hours, earn
 
 
+def settled_usd(world: World, kind: int, pools: Array) -> Array:
+    """USD per device and h of work [Q] at which the settlement prices what is left on `pools` [Q]."""
+    fleet, _, money, _, _, _, _, market = world.params
+    idle, peak = fleet.idle_kw[pools], fleet.peak_kw[pools]
+    kw = idle + (peak - idle) * fleet.load[kind, pools]
+    usd = kw * money.outlook_usd[fleet.region[pools]] + market.rent_usd[pools]
+    return np.asarray(usd / fleet.speed[kind, pools])
+
+
 def work_of(world: World, episode: Episode, kind: int) -> Work:
     """The jobs of a class as coefficients."""
-    fleet, geo, money, _, _, _, _, market = world.params
+    fleet, geo, money, *_ = world.params
     usd_gb, h_gb, _ = haul(world, episode)
     mine = episode.jobs["kind"] == kind
     j = {k: x[mine] for k, x in episode.jobs.items()}
@@ -199,9 +208,7 @@ def work_of(world: World, episode: Episode, kind: int) -> Work:
     placed = np.where(known, 0.0, np.ceil(j["arrival"] / dt - 1e-9) * dt)
     length, gang, value = j["work"], j["gang"].astype(float), j["value"]
     due = np.maximum(j["deadline"], 0.0)
-    kw = fleet.idle_kw[pools] + (fleet.peak_kw[pools] - fleet.idle_kw[pools]) * fleet.load[kind, pools]
-    hour_usd = (kw * money.outlook_usd[region] + market.rent_usd[pools]) / speed
-    settle = gang * length * hour_usd.mean()
+    settle = gang * length * settled_usd(world, kind, pools).mean()
     mean_run = length / speed.mean()
     spare = np.clip((end - due) * -1.0 / np.maximum(mean_run, 1e-12), 0.0, 1.0)
     late = value * (np.maximum(end - due, 0.0) + mean_run)
@@ -228,13 +235,12 @@ class Traffic(NamedTuple):
 
 def traffic_of(world: World, episode: Episode, s: int) -> Traffic:
     """The leases of a source as coefficients."""
-    fleet, geo, money, work, _, _, _, market = world.params
+    fleet, geo, money, work, *_ = world.params
     slo, value, dt = work.slo_ms[s], float(work.value[s]), world.step_h
     over = geo.rtt_ms[:, fleet.region] + fleet.service_ms - slo
     credit = np.where(over > 0.0, np.minimum(over / slo, 1.0), 0.0) * value
     able = fleet.speed[INFERENCE] > 0.0
-    kw = fleet.idle_kw + (fleet.peak_kw - fleet.idle_kw) * fleet.load[INFERENCE]
-    hour_usd = (kw * money.outlook_usd[fleet.region] + market.rent_usd)[able] / fleet.speed[INFERENCE, able]
+    hour_usd = settled_usd(world, INFERENCE, np.flatnonzero(able))
     gangs, hours = episode.leases[s]
     fewest = float(gangs.min())
     skip = value * money.drop_h * fewest / max(float(episode.most_wanted[s].max()) * dt, 1e-9)

@@ -59,7 +59,6 @@ def balances(p, before, after, e):
     }  # fmt: skip
 
 
-@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_identities_close_at_every_step(seed):
     """Section 3 of the design, relative 1e-9: zone, loop, plant, site, water; whatever weather, load and faults."""
