@@ -94,12 +94,12 @@ class Player:
                 continue
             fits = legal[q] & (room >= held)
             usd, wait = self._job(j, legal[q], fits)
-            if wait or not fits.any():
-                choices[q] = 0 if wait else choices[q]
-                continue
-            best = int(np.where(fits, usd, np.inf).argmin())
-            choices[q] = best + 1
-            room[best] -= held[best]
+            if wait:
+                choices[q] = 0
+            elif fits.any():
+                best = int(np.where(fits, usd, np.inf).argmin())
+                choices[q] = best + 1
+                room[best] -= held[best]
 
     def _now(self) -> float:
         return float(self.clock.now_h[self.b] - self.clock.start_h[self.b])

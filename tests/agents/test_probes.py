@@ -62,14 +62,13 @@ def step(sim, model):
     sim.step(model.predict(sim.obs, deterministic=True)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 class TestProbes:
-    @pytest.mark.slow
     def test_one_step_is_worth_its_reward(self, algo):
         sim, model = learn(OneStep, algo)
         assert np.allclose(values(sim, model), 1.0, atol=0.1)
 
-    @pytest.mark.slow
     def test_a_control_step_is_discounted_once(self, algo):
         sim, model = learn(TwoSteps, algo)
         heads = 1 if algo == "ppo" else sim.n_heads
@@ -80,13 +79,11 @@ class TestProbes:
             assert np.allclose(values(sim, model), 1.0, atol=0.06)
             step(sim, model)
 
-    @pytest.mark.slow
     def test_the_marked_pool_is_chosen(self, algo):
         sim, model = learn(Marked, algo)
         actions = model.predict(sim.obs, deterministic=True)[0].reshape(16, -1)[:, 0]
         assert np.array_equal(actions, sim.mark)
 
-    @pytest.mark.slow
     def test_what_is_forbidden_is_worth_nothing(self, algo):
         sim, model = learn(Forbidden, algo)
         assert np.allclose(values(sim, model), 1.0, atol=0.1)
